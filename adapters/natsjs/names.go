@@ -1,0 +1,94 @@
+package natsjs
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+
+	"subrelay/events"
+)
+
+// DefaultPrefix is the first token of every subject of ours.
+const DefaultPrefix = "subrelay"
+
+// Names builds every subject, stream, bucket and consumer name from the prefix. It is the only place that does.
+// The zero value uses DefaultPrefix. The prefix never changes event types.
+type Names struct {
+	Prefix string // one subject token; default DefaultPrefix
+}
+
+func (n Names) prefix() string {
+	if n.Prefix == "" {
+		return DefaultPrefix
+	}
+	return n.Prefix
+}
+
+// stream names the stream or bucket of this installation, such as SUBRELAY_COMMANDS.
+func (n Names) stream(what string) string {
+	return strings.ToUpper(strings.ReplaceAll(n.prefix(), "-", "_")) + "_" + what
+}
+
+// Commands is the name of the stream that holds commands.
+func (n Names) Commands() string { return n.stream("COMMANDS") }
+
+// Outcomes is the name of the stream that holds outcomes: the ledger.
+func (n Names) Outcomes() string { return n.stream("OUTCOMES") }
+
+// DeadLetters is the name of the stream that holds dead letters.
+func (n Names) DeadLetters() string { return n.stream("DEADLETTERS") }
+
+// Workers is the name of the presence bucket.
+func (n Names) Workers() string { return n.prefix() + "-workers" }
+
+// Command is where billing publishes a command: <prefix>.cmd.<kind>.<key>. kind and key may be wildcards.
+func (n Names) Command(kind events.Kind, key string) string {
+	return n.prefix() + ".cmd." + string(kind) + "." + key
+}
+
+// Stored is where the command stream keeps it: <prefix>.cmdp.<partition>.<kind>.<key>.
+func (n Names) Stored(partition int, kind events.Kind, key string) string {
+	return n.prefix() + ".cmdp." + strconv.Itoa(partition) + "." + string(kind) + "." + key
+}
+
+// ParseStored reads partition, kind and key token from a stored command's subject.
+func (n Names) ParseStored(subject string) (partition int, kind events.Kind, key string, err error) {
+	rest, ok := strings.CutPrefix(subject, n.prefix()+".cmdp.")
+	t := strings.Split(rest, ".")
+	if !ok || len(t) != 3 {
+		return 0, "", "", fmt.Errorf("%q is no subject of a stored command", subject)
+	}
+	partition, err = strconv.Atoi(t[0])
+	if err != nil {
+		return 0, "", "", fmt.Errorf("%q is no subject of a stored command: its partition is no number", subject)
+	}
+	return partition, events.Kind(t[1]), t[2], nil
+}
+
+// Ledger is where workers, and nobody else, publish records: <prefix>.ledger.<kind>.<status>.<key>.<cid>.
+func (n Names) Ledger(kind events.Kind, status events.Status, key, cid string) string {
+	return n.prefix() + ".ledger." + string(kind) + "." + string(status) + "." + key + "." + cid
+}
+
+// Outcome is where the ledger keeps a record, and republishes it: <prefix>.outcome.<kind>.<status>.<key>.<cid>.
+// Every part may be "*".
+func (n Names) Outcome(kind, status, key, cid string) string {
+	return n.prefix() + ".outcome." + kind + "." + status + "." + key + "." + cid
+}
+
+// History is the filter over the stored subjects of one command's records. Every conditional write names it, byte for
+// byte the same: on a replicated stream the check is free of races only then.
+func (n Names) History(key, cid string) string { return n.Outcome("*", "*", key, cid) }
+
+// Dead is the subject of a dead letter: <prefix>.dead.<reason>.<seq>.
+func (n Names) Dead(reason events.Reason, seq uint64) string {
+	return n.prefix() + ".dead." + string(reason) + "." + strconv.FormatUint(seq, 10)
+}
+
+// DeadClosed is the subject that closes a dead letter.
+func (n Names) DeadClosed(seq uint64) string { return n.Dead("closed", seq) }
+
+// Consumer is the durable name of the consumer of one upstream's commands in one partition: <upstream>-<pp>.
+func (n Names) Consumer(u events.Upstream, partition int) string {
+	return fmt.Sprintf("%s-%02d", u, partition)
+}
