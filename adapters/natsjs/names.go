@@ -80,9 +80,40 @@ func (n Names) Outcome(kind, status, key, cid string) string {
 // byte the same: on a replicated stream the check is free of races only then.
 func (n Names) History(key, cid string) string { return n.Outcome("*", "*", key, cid) }
 
+// ParseOutcome reads the parts of a stored record's subject.
+func (n Names) ParseOutcome(subject string) (kind events.Kind, status events.Status, key, cid string, err error) {
+	rest, ok := strings.CutPrefix(subject, n.prefix()+".outcome.")
+	t := strings.Split(rest, ".")
+	if !ok || len(t) != 4 {
+		return "", "", "", "", fmt.Errorf("%q is no subject of an outcome", subject)
+	}
+	return events.Kind(t[0]), events.Status(t[1]), t[2], t[3], nil
+}
+
+// StoredAnywhere filters stored commands in all partitions. kind and key may be "*".
+func (n Names) StoredAnywhere(kind, key string) string {
+	return n.prefix() + ".cmdp.*." + kind + "." + key
+}
+
 // Dead is the subject of a dead letter: <prefix>.dead.<reason>.<seq>.
 func (n Names) Dead(reason events.Reason, seq uint64) string {
 	return n.prefix() + ".dead." + string(reason) + "." + strconv.FormatUint(seq, 10)
+}
+
+// DeadAll filters the dead letters of a reason, which may be "*".
+func (n Names) DeadAll(reason string) string { return n.prefix() + ".dead." + reason + ".*" }
+
+// DeadOf filters everything the dead letters hold about the command with this sequence, the closing included.
+func (n Names) DeadOf(seq uint64) string { return n.Dead("*", seq) }
+
+// ParseDead reads the reason, or "closed", and the command's sequence from a dead letter's subject.
+func (n Names) ParseDead(subject string) (reason events.Reason, seq uint64, err error) {
+	rest, ok := strings.CutPrefix(subject, n.prefix()+".dead.")
+	what, number, ok2 := strings.Cut(rest, ".")
+	if seq, err = strconv.ParseUint(number, 10, 64); !ok || !ok2 || err != nil {
+		return "", 0, fmt.Errorf("%q is no subject of a dead letter", subject)
+	}
+	return events.Reason(what), seq, nil
 }
 
 // DeadClosed is the subject that closes a dead letter.

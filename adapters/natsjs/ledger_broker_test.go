@@ -1,0 +1,221 @@
+package natsjs
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"net"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"subrelay/events"
+)
+
+// ledgerBroker is a broker with our streams whose connections can be tampered with, and which can be restarted.
+type ledgerBroker struct {
+	t     testing.TB
+	opts  server.Options
+	names Names
+
+	mu     sync.Mutex
+	server *server.Server
+
+	// onReply says what to do with bytes from the server that hold an acknowledgement; nil lets them pass.
+	onReply atomic.Pointer[func() replyFate]
+}
+
+// replyFate is what happens to bytes from the server.
+type replyFate int
+
+const (
+	passReply replyFate = iota
+	swallowReply
+	cutAtReply
+)
+
+func startLedgerBroker(t testing.TB) *ledgerBroker {
+	t.Helper()
+	b := &ledgerBroker{t: t, opts: server.Options{
+		DontListen: true, JetStream: true, StoreDir: t.TempDir(), NoLog: true, NoSigs: true, MaxPayload: 1 << 20,
+	}}
+	b.start()
+	t.Cleanup(func() { b.stop() })
+	return b
+}
+
+func (b *ledgerBroker) start() {
+	b.t.Helper()
+	opts := b.opts
+	s, err := server.NewServer(&opts)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	s.Start()
+	if !s.ReadyForConnections(10 * time.Second) {
+		b.t.Fatal("the broker does not get ready")
+	}
+	b.mu.Lock()
+	b.server = s
+	b.mu.Unlock()
+}
+
+func (b *ledgerBroker) stop() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.server == nil {
+		return
+	}
+	b.server.Shutdown()
+	b.server.WaitForShutdown()
+	b.server = nil
+}
+
+// InProcessConn implements nats.InProcessConnProvider over restarts of the server.
+func (b *ledgerBroker) InProcessConn() (net.Conn, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.server == nil {
+		return nil, errors.New("the broker is down")
+	}
+	c, err := b.server.InProcessConn()
+	if err != nil {
+		return nil, err
+	}
+	return &tamperedConn{Conn: c, broker: b}, nil
+}
+
+// connect opens a connection that reconnects for ever.
+func (b *ledgerBroker) connect() jetstream.JetStream {
+	b.t.Helper()
+	nc, err := nats.Connect("", nats.InProcessServer(b), nats.MaxReconnects(-1), nats.ReconnectWait(10*time.Millisecond),
+		nats.ReconnectJitter(0, 0), nats.ReconnectBufSize(-1))
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	b.t.Cleanup(nc.Close)
+	js, err := jetstream.New(nc)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return js
+}
+
+// createStreams makes the streams as the topology does, as far as these tests depend on it.
+func (b *ledgerBroker) createStreams(js jetstream.JetStream, edit ...func(*jetstream.StreamConfig)) {
+	b.t.Helper()
+	for _, cfg := range []jetstream.StreamConfig{
+		{
+			Name: b.names.Outcomes(), Subjects: []string{"subrelay.ledger.>", "subrelay.event.>"}, Discard: jetstream.DiscardNew,
+			SubjectTransform: &jetstream.SubjectTransformConfig{Source: "subrelay.ledger.>", Destination: "subrelay.outcome.>"},
+			RePublish:        &jetstream.RePublish{Source: "subrelay.outcome.>", Destination: "subrelay.outcome.>"},
+		},
+		{Name: b.names.DeadLetters(), Subjects: []string{"subrelay.dead.>"}, Discard: jetstream.DiscardNew},
+		{
+			Name: b.names.Commands(), Subjects: []string{"subrelay.cmd.renew.*", "subrelay.cmd.hold.*"}, Discard: jetstream.DiscardNew,
+			SubjectTransform: &jetstream.SubjectTransformConfig{
+				Source: "subrelay.cmd.*.*", Destination: "subrelay.cmdp.{{partition(4,2)}}.{{wildcard(1)}}.{{wildcard(2)}}",
+			},
+		},
+	} {
+		for _, e := range edit {
+			e(&cfg)
+		}
+		if _, err := js.CreateStream(b.t.Context(), cfg); err != nil {
+			b.t.Fatalf("stream %s: %v", cfg.Name, err)
+		}
+	}
+}
+
+// tamper lets decide see every acknowledgement of a record that comes from the server.
+func (b *ledgerBroker) tamper(decide func() replyFate) { b.onReply.Store(&decide) }
+
+// times is a decision that befalls the first n acknowledgements.
+func times(n int64, fate replyFate) func() replyFate {
+	var seen atomic.Int64
+	return func() replyFate {
+		if seen.Add(1) <= n {
+			return fate
+		}
+		return passReply
+	}
+}
+
+type tamperedConn struct {
+	net.Conn
+	broker *ledgerBroker
+}
+
+func (c *tamperedConn) Read(p []byte) (int, error) {
+	for {
+		n, err := c.Conn.Read(p)
+		decide := c.broker.onReply.Load()
+		if decide == nil || !bytes.Contains(p[:n], []byte(`{"stream":"SUBRELAY_`)) {
+			return n, err
+		}
+		switch (*decide)() {
+		case swallowReply:
+			continue
+		case cutAtReply:
+			_ = c.Conn.Close()
+			return 0, net.ErrClosed
+		}
+		return n, err
+	}
+}
+
+// ledgerFixture is a broker with streams and a ledger on it.
+func ledgerFixture(t testing.TB, edit ...func(*jetstream.StreamConfig)) (*ledgerBroker, jetstream.JetStream, *Ledger) {
+	t.Helper()
+	b := startLedgerBroker(t)
+	js := b.connect()
+	b.createStreams(js, edit...)
+	return b, js, newTestLedger(t, js, LedgerSettings{})
+}
+
+func newTestLedger(t testing.TB, js jetstream.JetStream, s LedgerSettings) *Ledger {
+	t.Helper()
+	l, err := NewLedger(js, s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+// record is an outcome of the command id of the customer key.
+func record(key, id string, status events.Status, attempt int) events.Outcome {
+	now := time.Date(2026, 5, 4, 3, 2, 1, 123456789, time.UTC)
+	o := events.Outcome{
+		Command: events.Ref{ID: id, Source: "/billing", Kind: events.Renew, Key: key, CID: events.CID("/billing", id, key), Hash: "h1", Seq: 7},
+		Status:  status, Attempt: attempt, Upstream: events.TVMS, StartedAt: &now,
+		Token: id + "-" + string(status), CorrelationID: events.CID("/billing", id, key), Source: defaultSource,
+	}
+	if status == events.Started {
+		o.Start = &events.Start{Worker: "w1", Deadline: now.Add(time.Minute), Settle: []byte(`{"before":"2026-01-31T00:00:00Z"}`)}
+	} else {
+		o.FinishedAt = &now
+	}
+	return o
+}
+
+// mustAppend writes o behind after.
+func mustAppend(t testing.TB, l *Ledger, o events.Outcome, after uint64) uint64 {
+	t.Helper()
+	seq, err := l.Append(within(t, 20*time.Second), o, after)
+	if err != nil {
+		t.Fatalf("append %s: %v", o.EventID(), err)
+	}
+	return seq
+}
+
+// within is a context of the test that ends after d.
+func within(t testing.TB, d time.Duration) context.Context {
+	ctx, cancel := context.WithTimeout(t.Context(), d)
+	t.Cleanup(cancel)
+	return ctx
+}
