@@ -2,6 +2,7 @@ package events
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 )
@@ -16,8 +17,8 @@ const (
 type RenewData struct {
 	CustomerMappingID string `json:"customer_mapping_id,omitempty"` // the customer's id in billing
 	UserID            string `json:"user_id,omitempty"`             // the login on the TV device
-	Months            int    `json:"months,omitempty"`              // 1 to MaxMonths; exactly one of Months, Days
-	Days              int    `json:"days,omitempty"`                // 1 to MaxDays
+	Months            int    `json:"months,omitempty"`              // up to MaxMonths; exactly one of Months, Days is positive
+	Days              int    `json:"days,omitempty"`                // up to MaxDays; 0 is the same as absent
 	CRMService        string `json:"crm_service,omitempty"`         // default: the worker's tvms.crm_service
 	FromExpireDate    *bool  `json:"from_expire_date,omitempty"`    // default true: count from the present expiry date
 }
@@ -50,7 +51,7 @@ func (r *RenewData) Target(before, now time.Time) time.Time {
 func ReadRenew(subject string, data json.RawMessage) (RenewData, error) {
 	var r RenewData
 	if err := json.Unmarshal(data, &r); err != nil {
-		return r, &Error{Kind: Refused, Code: CodeSchema, Message: "the data are no renewal", Cause: err}
+		return r, &Error{Kind: Refused, Code: CodeSchema, Message: "the data are no renewal" + misspelt(err), Cause: err}
 	}
 	if r.Customer() != subject {
 		return r, &Error{Kind: Refused, Code: CodeKeyMismatch, Message: fmt.Sprintf(
@@ -58,6 +59,16 @@ func ReadRenew(subject string, data json.RawMessage) (RenewData, error) {
 			subject, r.Customer())}
 	}
 	return r, nil
+}
+
+// misspelt names the member that has the wrong type in Go's eyes. The schema has passed it, so it is an integer in a
+// spelling that JSON Schema takes and Go does not: 1.0 or 1e1.
+func misspelt(err error) string {
+	var wrong *json.UnmarshalTypeError
+	if errors.As(err, &wrong) && wrong.Field != "" {
+		return fmt.Sprintf(": %s is not written as a plain integer or has the wrong type", wrong.Field)
+	}
+	return ""
 }
 
 // RenewResult is the result of a succeeded renewal.
