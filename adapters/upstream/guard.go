@@ -1,0 +1,103 @@
+package upstream
+
+import (
+	"log/slog"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/time/rate"
+
+	"subrelay/events"
+)
+
+// Guard stands before one upstream. It may be shared by any number of goroutines, and has none of its own.
+type Guard struct {
+	settings  Settings
+	transport *http.Transport
+	redactor  redactor
+	gate      *gate
+	slots     chan struct{}
+	limiter   *rate.Limiter // nil: unlimited
+	inFlight  atomic.Int64
+}
+
+// New is a closed Guard. Its errors name the settings that are wrong.
+func New(s Settings) (*Guard, error) {
+	s = s.withDefaults()
+	if err := s.check(); err != nil {
+		return nil, err
+	}
+	g := &Guard{settings: s, slots: make(chan struct{}, s.Concurrency)}
+	g.gate = newGate(&g.settings)
+	g.redactor.hide(s.Secrets...)
+	if s.Rate > 0 {
+		g.limiter = rate.NewLimiter(rate.Limit(s.Rate), s.Burst)
+	}
+	transport, err := newTransport(&g.settings)
+	if err != nil {
+		return nil, err
+	}
+	g.transport = transport
+	if s.TLSInsecureSkipVerify {
+		s.Logger.Warn("certificates of the upstream are not verified: anybody in between can read the credentials",
+			"upstream", s.Name, "setting", "tls_insecure_skip_verify")
+	}
+	return g, nil
+}
+
+// Name is the upstream's name.
+func (g *Guard) Name() events.Upstream { return g.settings.Name }
+
+// State is the breaker's state: "closed", "open" or "half-open".
+func (g *Guard) State() string {
+	state := g.gate.now()
+	g.tell()
+	return state.String()
+}
+
+// ClosedFor is the total time since New in which calls were permitted: the breaker closed, and no pause on that the
+// upstream asked for. It never runs backwards. Retry budgets are measured with it.
+func (g *Guard) ClosedFor() time.Duration { return g.gate.closedFor() }
+
+// Opened is how often the closed breaker has opened. A failed probe does not count again.
+func (g *Guard) Opened() int { return g.gate.timesOpened() }
+
+// CallTimeout is the longest a call can take.
+func (g *Guard) CallTimeout() time.Duration { return g.settings.CallTimeout }
+
+// Concurrency is how many permits may be out at a time.
+func (g *Guard) Concurrency() int { return g.settings.Concurrency }
+
+// InFlight is how many permits are out.
+func (g *Guard) InFlight() int { return int(g.inFlight.Load()) }
+
+// Logger is Settings.Logger, never nil.
+func (g *Guard) Logger() *slog.Logger { return g.settings.Logger }
+
+// Hide adds secrets to those that are kept out of errors and logs. Secrets shorter than MinSecret cannot be kept out.
+func (g *Guard) Hide(secrets ...Secret) { g.redactor.hide(secrets...) }
+
+// Redact is text with every known secret, raw or encoded, replaced by "***".
+func (g *Guard) Redact(text string) string { return g.redactor.redact(text) }
+
+// Clean is text of the upstream made fit for an outcome: redacted, on one line, without control characters, at most
+// 500 bytes.
+func (g *Guard) Clean(text string) string { return g.redactor.clean(text) }
+
+// Close drops idle connections. Calls under way are not touched.
+func (g *Guard) Close() { g.transport.CloseIdleConnections() }
+
+// tell logs and reports changes of state. It must be called without the gate's lock after whatever may change it.
+func (g *Guard) tell() {
+	g.gate.tell(func(from, to string) {
+		log := g.settings.Logger.Info
+		if to == "open" {
+			log = g.settings.Logger.Warn
+		}
+		log("breaker "+to, "upstream", g.settings.Name, "from", from, "to", to)
+		if g.settings.OnState != nil {
+			g.settings.OnState(from, to)
+		}
+	})
+}

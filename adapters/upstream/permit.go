@@ -1,0 +1,134 @@
+package upstream
+
+import (
+	"context"
+	"sync/atomic"
+	"time"
+)
+
+// Permit allows one call. Whoever acquired it gives it back exactly once, by Done or Cancel; what comes after the
+// first is ignored, so that `defer permit.Cancel()` right after Acquire makes sure of it.
+type Permit struct {
+	guard *Guard
+	entry entry
+	spent atomic.Bool
+}
+
+// Acquire waits for permission to call: first for a place under the concurrency limit, then until the breaker is
+// closed or lets this call through as its one probe and no pause is on, last for the rate. When ctx ends first, its
+// error is returned, and nothing is kept.
+func (g *Guard) Acquire(ctx context.Context) (*Permit, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	select {
+	case g.slots <- struct{}{}:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	e, err := g.admit(ctx)
+	if err != nil {
+		<-g.slots
+		return nil, err
+	}
+	g.inFlight.Add(1)
+	return &Permit{guard: g, entry: e}, nil
+}
+
+// admit gets a permission that is still good when the rate allows the call.
+func (g *Guard) admit(ctx context.Context) (entry, error) {
+	for {
+		e, err := g.pass(ctx)
+		if err != nil {
+			return entry{}, err
+		}
+		waited, err := g.token(ctx)
+		if err == nil && (!waited || !g.gate.stale(e)) {
+			return e, nil
+		}
+		g.leave(e, errUnused)
+		if err != nil {
+			return entry{}, err
+		}
+	}
+}
+
+// pass waits for the gate.
+func (g *Guard) pass(ctx context.Context) (entry, error) {
+	for {
+		e := g.gate.enter()
+		g.tell()
+		if e.done != nil {
+			return e, nil
+		}
+		if err := e.await(ctx); err != nil {
+			return entry{}, err
+		}
+	}
+}
+
+// await returns when it is worth asking the gate again.
+func (e *entry) await(ctx context.Context) error {
+	var due <-chan time.Time
+	if e.wait > 0 {
+		timer := time.NewTimer(e.wait)
+		defer timer.Stop()
+		due = timer.C
+	}
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-e.changed:
+	case <-due:
+	}
+	return nil
+}
+
+// token waits for the rate, and reports whether it had to.
+func (g *Guard) token(ctx context.Context) (waited bool, err error) {
+	if g.limiter == nil {
+		return false, nil
+	}
+	reserved := g.limiter.Reserve()
+	delay := reserved.Delay()
+	if delay <= 0 {
+		return false, nil
+	}
+	timer := time.NewTimer(delay)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true, nil
+	case <-ctx.Done():
+		reserved.Cancel()
+		return true, ctx.Err()
+	}
+}
+
+func (g *Guard) leave(e entry, result error) {
+	g.gate.leave(e, result)
+	g.tell()
+}
+
+// Probe reports whether the call is the half-open breaker's one probe.
+func (p *Permit) Probe() bool { return p.entry.probe }
+
+// Stale reports whether the breaker has changed its state, or a pause begun, since the permit was given. A permit that
+// was kept for later should be given back by Cancel then, and a new one acquired.
+func (p *Permit) Stale() bool { return p.guard.gate.stale(p.entry) }
+
+// Done gives the permit back with the result of the call. Nil and errors of kind Refused prove that the upstream
+// lives. Kind Unknown, and kind Unavailable where it speaks of the upstream (Upstream is set, the status is listed as
+// not applied, or a read failed for such a reason), count as failures. Everything else says nothing: kinds Internal
+// and Conflict, other errors, and whatever wraps context.Canceled.
+func (p *Permit) Done(result error) {
+	if !p.spent.CompareAndSwap(false, true) {
+		return
+	}
+	p.guard.inFlight.Add(-1)
+	p.guard.leave(p.entry, result)
+	<-p.guard.slots
+}
+
+// Cancel gives the permit back unused. After Done it does nothing.
+func (p *Permit) Cancel() { p.Done(errUnused) }

@@ -1,0 +1,74 @@
+package upstream
+
+import (
+	"bytes"
+	"fmt"
+	"log/slog"
+	"os"
+
+	"subrelay/events"
+)
+
+// Secret holds a credential. However it is printed, logged or marshalled it shows "***", also inside of structs whose
+// fields fmt reads by reflection (hence the pointer); only Reveal gives the value. The zero value is an absent secret.
+// It reads itself from text, and so from YAML and the environment. Secrets are compared with Equal.
+type Secret struct {
+	value *string
+}
+
+// NewSecret is the secret of this value; "" is the absent one.
+func NewSecret(value string) Secret {
+	if value == "" {
+		return Secret{}
+	}
+	return Secret{value: &value}
+}
+
+// ReadSecret reads a secret from a file, without the line ends behind it. An empty file is an error.
+func ReadSecret(path string) (Secret, error) {
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		return Secret{}, err
+	}
+	raw = bytes.TrimRight(raw, "\r\n")
+	if len(raw) == 0 {
+		return Secret{}, fmt.Errorf("%s holds no secret: it is empty", path)
+	}
+	return NewSecret(string(raw)), nil
+}
+
+// Reveal is the value itself. Call it only where it is sent.
+func (s Secret) Reveal() string {
+	if s.value == nil {
+		return ""
+	}
+	return *s.value
+}
+
+// IsZero reports whether there is no secret.
+func (s Secret) IsZero() bool { return s.value == nil }
+
+// Equal reports whether both hold the same value.
+func (s Secret) Equal(other Secret) bool { return s.Reveal() == other.Reveal() }
+
+func (s Secret) String() string {
+	if s.IsZero() {
+		return ""
+	}
+	return events.Masked
+}
+
+// GoString is what %#v shows.
+func (s Secret) GoString() string { return "upstream.Secret(" + s.String() + ")" }
+
+// MarshalText shows "***", or nothing for an absent secret.
+func (s Secret) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
+// LogValue is what slog shows.
+func (s Secret) LogValue() slog.Value { return slog.StringValue(s.String()) }
+
+// UnmarshalText takes text as the value.
+func (s *Secret) UnmarshalText(text []byte) error {
+	*s = NewSecret(string(text))
+	return nil
+}
