@@ -132,4 +132,5 @@ const (
 	CodeResponseTooLarge   = "response_too_large"   // the reply exceeds the limit
 	CodeRedirect           = "upstream_redirect"    // the upstream answered with a redirect
 	CodeRequestNotPossible = "request_invalid"      // the request could not be built
+	CodeTopology           = "topology_refused"     // the server holds streams or consumers that must not be changed so
 )

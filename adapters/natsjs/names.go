@@ -1,6 +1,7 @@
 package natsjs
 
 import (
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -24,6 +25,22 @@ func (n Names) prefix() string {
 	return n.Prefix
 }
 
+// Validate says what is wrong with the prefix: it must be one token of lower-case letters, digits, "-" and "_", because
+// streams and buckets are named after it too.
+func (n Names) Validate() error {
+	for _, c := range n.prefix() {
+		if (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '-' && c != '_' {
+			return fmt.Errorf("the subject prefix %q must consist of lower-case letters, digits, - and _", n.Prefix)
+		}
+	}
+	if len(n.prefix()) > maxPrefix {
+		return errors.New("the subject prefix is longer than 32 characters")
+	}
+	return nil
+}
+
+const maxPrefix = 32
+
 // stream names the stream or bucket of this installation, such as SUBRELAY_COMMANDS.
 func (n Names) stream(what string) string {
 	return strings.ToUpper(strings.ReplaceAll(n.prefix(), "-", "_")) + "_" + what
@@ -41,6 +58,13 @@ func (n Names) DeadLetters() string { return n.stream("DEADLETTERS") }
 // Workers is the name of the presence bucket.
 func (n Names) Workers() string { return n.prefix() + "-workers" }
 
+// Presence is the key of a worker in the presence bucket: worker.<id>. The bucket also holds, for moments, the lock
+// under which the topology is changed; it is no worker.
+func (n Names) Presence(worker string) string { return "worker." + worker }
+
+// topologyLock is the key of the bucket that whoever changes the topology holds.
+func (n Names) topologyLock() string { return "lock.topology" }
+
 // Command is where billing publishes a command: <prefix>.cmd.<kind>.<key>. kind and key may be wildcards.
 func (n Names) Command(kind events.Kind, key string) string {
 	return n.prefix() + ".cmd." + string(kind) + "." + key
@@ -49,6 +73,55 @@ func (n Names) Command(kind events.Kind, key string) string {
 // Stored is where the command stream keeps it: <prefix>.cmdp.<partition>.<kind>.<key>.
 func (n Names) Stored(partition int, kind events.Kind, key string) string {
 	return n.prefix() + ".cmdp." + strconv.Itoa(partition) + "." + string(kind) + "." + key
+}
+
+// Partition is the partition of a key token among partitions: FNV-1a modulo partitions, as the server's subject
+// transform computes it.
+func (n Names) Partition(key string, partitions int) int { return PartitionOf(key, partitions) }
+
+// PartitionOf is Names.Partition, which does not depend on the names.
+func PartitionOf(key string, partitions int) int {
+	const offset, prime = 2166136261, 16777619
+	h := uint32(offset)
+	for i := range len(key) {
+		h = (h ^ uint32(key[i])) * prime
+	}
+	return int(h % uint32(partitions)) //nolint:gosec // 1 to MaxPartitions
+}
+
+// commandTransform is how the command stream rewrites the subjects it listens on to those it stores.
+func (n Names) commandTransform(partitions int) (source, destination string) {
+	return n.Command("*", "*"),
+		fmt.Sprintf("%s.cmdp.{{partition(%d,2)}}.{{wildcard(1)}}.{{wildcard(2)}}", n.prefix(), partitions)
+}
+
+// ledgerTransform is how the outcome stream rewrites the records of the ledger.
+func (n Names) ledgerTransform() (source, destination string) {
+	return n.prefix() + ".ledger.>", n.AllOutcomes()
+}
+
+// AllOutcomes matches every stored record of the ledger.
+func (n Names) AllOutcomes() string { return n.prefix() + ".outcome.>" }
+
+// AllEvents matches what the outcome stream keeps beside the ledger.
+func (n Names) AllEvents() string { return n.prefix() + ".event.>" }
+
+// AllDead matches every dead letter and closing of one.
+func (n Names) AllDead() string { return n.prefix() + ".dead.>" }
+
+// Owns reports whether a subject, which may have wildcards, lies under the prefix: only we publish there.
+func (n Names) Owns(subject string) bool {
+	first, _, _ := strings.Cut(subject, ".")
+	return first == n.prefix() || first == "*" || first == ">"
+}
+
+// kindOfCommand reads the kind from a subject of the command stream, <prefix>.cmd.<kind>.*.
+func (n Names) kindOfCommand(subject string) (events.Kind, bool) {
+	t := strings.Split(subject, ".")
+	if len(t) != 4 || t[0] != n.prefix() || t[1] != "cmd" {
+		return "", false
+	}
+	return events.Kind(t[2]), true
 }
 
 // ParseStored reads partition, kind and key token from a stored command's subject.

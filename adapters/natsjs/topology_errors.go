@@ -1,0 +1,76 @@
+package natsjs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"subrelay/events"
+)
+
+// The server's error codes that the client gives no name to.
+const (
+	errCodeNoResources     = 10023 // a server or account limit
+	errCodeNoStorage       = 10047 // reserved storage exceeds the limit
+	errCodeSubjectsOverlap = 10065
+	errCodeReplicas        = 10074 // replicas > 1 on a server without cluster
+	errCodeStoreFailed     = 10077 // the stream's own limit: maximum bytes, maximum messages
+)
+
+// refusal is the error of a topology that the server holds otherwise.
+func refusal(reasons []string) error {
+	return &events.Error{
+		Kind: events.Refused, Code: events.CodeTopology, Op: "topology",
+		Message: "the server holds what must not be changed: " + strings.Join(reasons, "; "),
+	}
+}
+
+// brokerError says what a failed request to JetStream means. It keeps an *events.Error, and errLockLost, as they are.
+func brokerError(op string, err error) error {
+	var known *events.Error
+	if err == nil || errors.As(err, &known) || errors.Is(err, errLockLost) {
+		return err
+	}
+	kind, code, message := events.Unavailable, events.CodeStorage, "NATS did not do it"
+	var api *jetstream.APIError
+	switch {
+	case errors.Is(err, jetstream.ErrJetStreamNotEnabled), errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount):
+		kind, message = events.Refused, "the NATS server runs without JetStream, or this account may not use it"
+	case errors.Is(err, nats.ErrNoResponders), errors.Is(err, jetstream.ErrNoStreamResponse):
+		message = "nobody answers for JetStream there: it is not enabled, or the stream has no leader at the moment"
+	case errors.As(err, &api):
+		kind, code, message = apiMessage(api)
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, nats.ErrTimeout):
+		message = "NATS did not answer in time"
+	case errors.Is(err, context.Canceled):
+		message = "it was cancelled"
+	}
+	return &events.Error{Kind: kind, Code: code, Op: op, Message: message, Cause: err}
+}
+
+func apiMessage(api *jetstream.APIError) (events.ErrorKind, string, string) {
+	switch api.ErrorCode {
+	case errCodeNoResources, errCodeNoStorage:
+		return events.Refused, events.CodeTopology, "the server, or the account, allows fewer bytes than the streams are to reserve: " +
+			"lower their max bytes in the settings, or raise the limit"
+	case errCodeReplicas:
+		return events.Refused, events.CodeTopology, "this server is no cluster, and cannot keep more than one replica"
+	case errCodeSubjectsOverlap:
+		return events.Refused, events.CodeTopology, "another stream listens on some of these subjects already: remove it, or choose another prefix"
+	}
+	if api.Code >= 500 {
+		return events.Unavailable, events.CodeStorage, fmt.Sprintf("NATS cannot do it now: %s", api.Description)
+	}
+	return events.Refused, events.CodeTopology, fmt.Sprintf("NATS refuses it: %s", api.Description)
+}
+
+// isWrongSequence reports whether a conditional write lost. A replicated stream has a code of its own for it.
+func isWrongSequence(err error) bool {
+	var api *jetstream.APIError
+	return errors.As(err, &api) && (api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence ||
+		api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequenceConstant)
+}
