@@ -12,13 +12,10 @@ import (
 	"subrelay/events"
 )
 
-// The server's error codes that the client gives no name to.
+// More of the server's error codes that nats.go does not name.
 const (
-	errCodeNoResources     = 10023 // a server or account limit
-	errCodeNoStorage       = 10047 // reserved storage exceeds the limit
-	errCodeSubjectsOverlap = 10065
-	errCodeReplicas        = 10074 // replicas > 1 on a server without cluster
-	errCodeStoreFailed     = 10077 // the stream's own limit: maximum bytes, maximum messages
+	errCodeSubjectsOverlap jetstream.ErrorCode = 10065
+	errCodeReplicas        jetstream.ErrorCode = 10074 // more than one replica on a server without cluster
 )
 
 // refusal is the error of a topology that the server holds otherwise.
@@ -54,7 +51,7 @@ func brokerError(op string, err error) error {
 
 func apiMessage(api *jetstream.APIError) (events.ErrorKind, string, string) {
 	switch api.ErrorCode {
-	case errCodeNoResources, errCodeNoStorage:
+	case errCodeInsufficientResources, errCodeStorageExceeded:
 		return events.Refused, events.CodeTopology, "the server, or the account, allows fewer bytes than the streams are to reserve: " +
 			"lower their max bytes in the settings, or raise the limit"
 	case errCodeReplicas:
@@ -66,11 +63,4 @@ func apiMessage(api *jetstream.APIError) (events.ErrorKind, string, string) {
 		return events.Unavailable, events.CodeStorage, fmt.Sprintf("NATS cannot do it now: %s", api.Description)
 	}
 	return events.Refused, events.CodeTopology, fmt.Sprintf("NATS refuses it: %s", api.Description)
-}
-
-// isWrongSequence reports whether a conditional write lost. A replicated stream has a code of its own for it.
-func isWrongSequence(err error) bool {
-	var api *jetstream.APIError
-	return errors.As(err, &api) && (api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence ||
-		api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequenceConstant)
 }

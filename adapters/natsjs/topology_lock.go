@@ -58,7 +58,7 @@ func (l *topologyLock) extend(ctx context.Context) error {
 	}
 	now := time.Now()
 	revision, err := l.kv.Update(ctx, l.key, nil, l.revision)
-	if errors.Is(err, jetstream.ErrKeyExists) || isWrongSequence(err) {
+	if errors.Is(err, jetstream.ErrKeyExists) || isConflict(err) {
 		return errLockLost
 	}
 	if err != nil {

@@ -163,7 +163,7 @@ func TestTopologyRepublishesTheLedgerAfterStoring(t *testing.T) {
 	if _, err := js.Publish(t.Context(), n.Ledger("renew", "started", "C-1", cid), []byte("x"), filter); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := js.Publish(t.Context(), n.Ledger("renew", "failed", "C-1", cid), []byte("y"), filter); !isWrongSequence(err) {
+	if _, err := js.Publish(t.Context(), n.Ledger("renew", "failed", "C-1", cid), []byte("y"), filter); !isConflict(err) {
 		t.Fatalf("the second conditional write: %v", err)
 	}
 	msg, err := sub.NextMsg(time.Second)
