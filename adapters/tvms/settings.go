@@ -79,18 +79,8 @@ type ReadBack struct {
 // minToken is the shortest token accepted: a shorter one could not be kept out of logs.
 const minToken = upstream.MinSecret
 
-// complete reads the secrets' files and fills in the defaults. callTimeout is the guard's.
-func (s *Settings) complete(callTimeout time.Duration) error {
-	var err error
-	if s.AuthToken, err = secretOf("tvms.auth_token", s.AuthToken, s.AuthTokenFile); err != nil {
-		return err
-	}
-	if s.Password, err = secretOf("tvms.password", s.Password, s.PasswordFile); err != nil {
-		return err
-	}
-	if s.Password.IsZero() {
-		s.Password = upstream.NewSecret(unused)
-	}
+// WithDefaults is s with every default filled in, except that of the password. callTimeout is the guard's.
+func (s Settings) WithDefaults(callTimeout time.Duration) Settings {
 	orElse(&s.Route, defaultRoute)
 	if s.Replies.Refused == nil {
 		s.Replies.Refused = []int{400, 406}
@@ -104,6 +94,22 @@ func (s *Settings) complete(callTimeout time.Duration) error {
 	orElse(&r.StatusField, "Status")
 	orElse(&r.SettleAfter, max(time.Minute, 2*callTimeout))
 	orElse(&r.GiveUpAfter, max(5*time.Minute, 2*r.SettleAfter))
+	return s
+}
+
+// complete reads the secrets' files and fills in the defaults. callTimeout is the guard's.
+func (s *Settings) complete(callTimeout time.Duration) error {
+	var err error
+	if s.AuthToken, err = secretOf("tvms.auth_token", s.AuthToken, s.AuthTokenFile); err != nil {
+		return err
+	}
+	if s.Password, err = secretOf("tvms.password", s.Password, s.PasswordFile); err != nil {
+		return err
+	}
+	if s.Password.IsZero() {
+		s.Password = upstream.NewSecret(unused)
+	}
+	*s = s.WithDefaults(callTimeout)
 	return nil
 }
 

@@ -24,7 +24,7 @@ type Guard struct {
 
 // New is a closed Guard. Its errors name the settings that are wrong.
 func New(s Settings) (*Guard, error) {
-	s = s.withDefaults()
+	s = s.WithDefaults()
 	if err := s.check(); err != nil {
 		return nil, err
 	}

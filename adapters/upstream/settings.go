@@ -89,7 +89,8 @@ const DefaultRequestIDHeader = "X-Request-ID"
 // windowFactor is how much longer than a call the breaker's window must be.
 const windowFactor = 4
 
-func (s Settings) withDefaults() Settings {
+// WithDefaults is s with every default filled in.
+func (s Settings) WithDefaults() Settings {
 	orElse(&s.Name, "upstream")
 	orElse(&s.Concurrency, 16)
 	orElse(&s.Burst, max(1, int(math.Ceil(min(s.Rate, math.MaxInt32)))))
