@@ -175,9 +175,10 @@ func TestMonstrousNumbers(t *testing.T) {
 	}()
 	digits := strings.Repeat("9", 200000)
 	for _, number := range []string{"1e999999999999", "-1e999999999", "1e1000000", "1e-1000000", "1e-999999999", digits, "-" + digits, "1." + digits, "0." + digits, "1.5e-5"} {
+		data := decode(t, fmt.Appendf(nil,
+			`{"user_id":"u","months":%s,"attempt":%[1]s,"command":{"seq":%[1]s},"spent":{"attempts":%[1]s},"result":{"months":%[1]s}}`, number))
 		for _, typ := range allTypes() {
-			data := fmt.Sprintf(`{"user_id":"u","months":%s,"attempt":%[1]s,"command":{"seq":%[1]s},"spent":{"attempts":%[1]s},"result":{"months":%[1]s}}`, number)
-			if len(set.Validate(typ, decode(t, []byte(data)))) == 0 {
+			if len(set.Validate(typ, data)) == 0 {
 				t.Errorf("%s accepts the number %.20s", typ, number)
 			}
 		}

@@ -12,7 +12,8 @@ import (
 // sandbox serves it as JSON.
 //
 // Order, BeginOrder and EndOrder are ticks of one clock per book: each begin, effect and end of any call draws the next
-// number, from 1. They order what wall clocks cannot.
+// number, from 1. They order what wall clocks cannot. A call's end draws its tick before the reply goes out, or when the
+// caller is seen to be gone; otherwise the next call could seem to overlap.
 type Effect struct {
 	Order    int64           `json:"order"` // the tick of the effect; 0 where Applied is false
 	Upstream events.Upstream `json:"upstream"`
