@@ -118,7 +118,7 @@ func (b *Book) room() *entry {
 	}
 	last := len(b.blocks) - 1
 	if last < 0 || len(b.blocks[last]) == b.block {
-		if b.present >= b.limit {
+		if last >= 0 && b.present+1-len(b.blocks[0]) >= b.limit {
 			b.drop()
 		}
 		b.blocks = append(b.blocks, make([]entry, 0, b.block))

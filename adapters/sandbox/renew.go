@@ -80,7 +80,7 @@ func (t *TVMS) extend(q *query, n *renewNote) (order int64, refused reply) {
 	}
 	from := c.Expires
 	if !n.fromExpiry {
-		from = now
+		from = now.Truncate(time.Second) // dates are told in seconds
 	}
 	until := from.In(t.opts.ExpiryZone).AddDate(0, 0, n.days)
 	if n.months > 0 {
