@@ -2,9 +2,8 @@ package handlers
 
 import (
 	"context"
-	"crypto/rand"
 	"encoding/json"
-	"fmt"
+	"errors"
 	"time"
 
 	"subrelay/events"
@@ -13,26 +12,37 @@ import (
 // Attempt does what needs the upstream: an attempt, or the settling of one. The caller holds the upstream's permission;
 // probe says that it is the one probe of a half-open breaker. The error is what the breaker shall count: nil where the
 // upstream answered, or was not asked (then it is an events.Internal error).
+//
+// It waits for nothing but the upstream and the ledger: a result of a call that cannot be stored is kept and tried
+// again here, since nobody else knows it.
 func (j *Job) Attempt(ctx context.Context, probe bool) (next events.Next, err error) {
 	defer j.recovered(func(n events.Next) { next, err = n, errNotAsked })
 	if last := j.history.Last(); last != nil && last.Status == events.Started {
-		return j.settle(ctx, last, probe)
+		return j.settle(ctx, last)
 	}
-	if j.expired() {
-		return j.expire(ctx), errNotAsked
+	if next := j.begin(ctx); next.Action != events.Call { // permission may have been long in coming
+		return next, errNotAsked
 	}
 	plan, err := j.plan(ctx)
 	if err != nil {
-		return j.unplanned(ctx, events.AsError(err)), err
+		return j.unplanned(ctx, events.AsError(err), probe), err
+	}
+	if ctx.Err() != nil {
+		return events.Next{Action: events.Release}, errNotAsked
+	}
+	if j.expired() { // while the read took its time
+		return j.expire(ctx), errNotAsked
 	}
 	began := time.Now()
-	j.charge()
 	record, next, ok := j.writeStart(ctx, plan, began)
-	if !ok {
+	switch {
+	case !ok:
 		return next, errNotAsked
-	}
-	if time.Since(began) > j.d.PublishTimeout {
-		j.uncalled = append(j.uncalled, record.Token)
+	case ctx.Err() != nil:
+		lasting, end := outlive(ctx, j.d.PublishTimeout)
+		defer end()
+		return j.unapplied(lasting, record, errStopping, false, j.finish), errNotAsked
+	case time.Since(began) > j.d.PublishTimeout:
 		return j.interrupted(ctx, record), errNotAsked
 	}
 	return j.call(ctx, record, plan, probe)
@@ -41,6 +51,9 @@ func (j *Job) Attempt(ctx context.Context, probe bool) (next events.Next, err er
 // errNotAsked tells the breaker that the upstream was not called.
 var errNotAsked error = &events.Error{Kind: events.Internal, Code: events.CodeInternal, Message: "the upstream was not called"}
 
+// errStopping is why an attempt that a stopping worker had begun did not reach the upstream.
+var errStopping = &events.Error{Kind: events.Unavailable, Code: events.CodeShutdown, Message: "the worker stopped before it called"}
+
 func (j *Job) policy() Policy { return j.d.Policies[j.cmd.Kind] }
 
 // plan reads what settling will need, where settling needs it.
@@ -48,61 +61,52 @@ func (j *Job) plan(ctx context.Context) (json.RawMessage, error) {
 	if !j.family.Settling().Means {
 		return nil, nil
 	}
-	return j.operation.Plan(j.trace(ctx))
+	limited, cancel := context.WithTimeout(j.trace(ctx, j.attempts()+1), j.d.callLimit())
+	defer cancel()
+	plan, err := j.operation.Plan(limited)
+	if err == nil {
+		j.reads = 0
+	}
+	return plan, err
 }
 
 // unplanned waits after a failed read before a call: nothing was written, so no attempt is used. A read that fails for
 // this command alone is tried as often as its policy allows.
-func (j *Job) unplanned(ctx context.Context, err *events.Error) events.Next {
+func (j *Job) unplanned(ctx context.Context, err *events.Error, probe bool) events.Next {
 	if ctx.Err() != nil {
 		return events.Next{Action: events.Release}
 	}
-	if !err.Upstream {
+	if !err.Upstream && !probe {
 		j.reads++
 	}
 	if j.policy().Exhausted(j.reads, 0) {
-		return j.giveUp(ctx, &events.Error{Kind: events.Unavailable, Code: events.CodeRead,
-			Message: "the read before the call keeps failing: " + err.Message, UpstreamCode: err.UpstreamCode})
+		failure := failureOf(err)
+		failure.Code, failure.Message = events.CodeRead, "the read before the call keeps failing: "+failure.Message
+		return j.giveUp(ctx, *failure)
 	}
 	return events.Next{Action: events.Wait, At: time.Now().Add(max(j.policy().Delay(j.reads), err.RetryAfter))}
 }
 
-// charge adds the time since the last charge during which the breaker was closed to what the command has used up.
-func (j *Job) charge() {
-	now := j.d.ClosedFor(j.family.Spec().Upstream)
-	if j.mark == 0 {
-		if last := j.history.Last(); last != nil && last.Spent != nil {
-			j.spent, j.used = time.Duration(last.Spent.Millis)*time.Millisecond, last.Spent.Attempts
-		}
-	} else if now > j.mark {
-		j.spent += now - j.mark
+// charge is what the command has used of its policy: what the ledger says, and the time since then during which the
+// breaker was closed.
+func (j *Job) charge() events.Spent {
+	now := max(j.d.ClosedFor(j.family.Spec().Upstream), 1)
+	if j.mark > 0 && now > j.mark {
+		j.spent.Millis += (now - j.mark).Milliseconds()
 	}
-	j.mark = max(now, 1)
+	j.mark = now
+	if last := j.history.Last(); last != nil && last.Spent != nil {
+		j.spent.Attempts = max(j.spent.Attempts, last.Spent.Attempts)
+		j.spent.Millis = max(j.spent.Millis, last.Spent.Millis)
+	}
+	return j.spent
 }
 
-// writeStart stores "started". Where it could not, ok is false and next says how to go on.
-func (j *Job) writeStart(ctx context.Context, plan json.RawMessage, began time.Time) (*events.Record, events.Next, bool) {
-	o := j.outcome(events.Started, j.attempts()+1, began)
-	o.FinishedAt = nil
-	o.Token = rand.Text()
-	o.Spent = &events.Spent{Attempts: j.used, Millis: j.spent.Milliseconds()}
-	o.Start = &events.Start{Worker: j.d.Worker, Deadline: began.Add(j.d.PublishTimeout + j.d.CallTimeout).UTC(), Settle: plan}
-	j.start = start{token: o.Token}
-	limited, cancel := context.WithTimeout(ctx, j.d.PublishTimeout)
-	defer cancel()
-	record, err := j.append(limited, o)
-	if err == nil {
-		return record, events.Next{}, true
-	}
-	j.uncalled = append(j.uncalled, o.Token) // should it turn out to be stored
-	j.reread = true
-	if events.KindOf(err) == events.Conflict {
-		return nil, j.soon(), false
-	}
-	return nil, events.Next{Action: events.Wait, At: time.Now().Add(time.Second)}, false
+func (j *Job) exhausted(s events.Spent) bool {
+	return j.policy().Exhausted(s.Attempts, time.Duration(s.Millis)*time.Millisecond)
 }
 
-// attempts is how many calls the history knows of.
+// attempts is how many attempts the history knows of.
 func (j *Job) attempts() int {
 	if last := j.history.Last(); last != nil {
 		return last.Attempt
@@ -110,52 +114,123 @@ func (j *Job) attempts() int {
 	return 0
 }
 
+// The pauses after a start that could not be stored.
+const (
+	startMin = time.Second
+	startMax = 16 * time.Second
+)
+
+// writeStart stores "started". Where it could not, ok is false and next says how to go on. A stopping worker waits for
+// the ledger's answer all the same: a start that nobody knows to be stored costs the command a doubt.
+func (j *Job) writeStart(ctx context.Context, plan json.RawMessage, began time.Time) (*events.Record, events.Next, bool) {
+	spent := j.charge()
+	o := j.outcome(events.Started, j.attempts()+1, began)
+	o.FinishedAt = nil
+	o.Token = j.newToken()
+	o.Spent = &spent
+	o.Start = &events.Start{Worker: j.d.Worker, Deadline: began.Add(j.d.PublishTimeout + j.d.callLimit()).UTC(), Settle: plan}
+	limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), j.d.PublishTimeout)
+	defer cancel()
+	record, err := j.append(limited, o)
+	if err == nil {
+		j.unstored = 0
+		j.start = start{token: o.Token}
+		return record, events.Next{}, true
+	}
+	j.reread = true // it may be stored, now or later; newToken's promise says that it was not called
+	if events.KindOf(err) == events.Conflict {
+		return nil, j.soon(), false
+	}
+	pause := min(startMin<<min(j.unstored, 10), startMax)
+	j.unstored++
+	j.d.Logger.Warn("a start could not be stored; trying again", "cid", o.Command.CID, "error", err, "pause", pause)
+	return nil, events.Next{Action: events.Wait, At: time.Now().Add(pause)}, false
+}
+
 // call calls the upstream once and records what came of it.
 func (j *Job) call(ctx context.Context, record *events.Record, plan json.RawMessage, probe bool) (events.Next, error) {
-	limited, cancel := context.WithTimeout(j.trace(ctx), j.d.CallTimeout)
+	limited, cancel := context.WithTimeout(j.trace(ctx, record.Attempt), j.d.callLimit())
 	defer cancel()
 	began := time.Now()
-	j.start.called, j.start.ready = began, began
+	j.called = record.Token
+	j.start.called, j.start.ready, j.start.probe = began, began, probe
 	result, err := j.operation.Call(limited, plan)
-	j.d.Observer.Called(j.cmd.Kind, time.Since(began), err)
+	took := time.Since(began)
+	defer func() { j.d.Observer.Called(j.cmd.Kind, took, err) }()
+	lasting, end := outlive(ctx, j.d.PublishTimeout)
+	defer end()
 	if err == nil {
-		return j.finish(ctx, j.succeeded(record, result)), nil
+		return j.finish(lasting, j.succeeded(record, result)), nil
 	}
-	if ctx.Err() != nil {
+	e := callError(err)
+	switch {
+	case e.Kind == events.Refused:
+		return j.refused(lasting, record, e), err
+	case e.Kind == events.Unknown && ctx.Err() != nil: // we cut it short: whoever comes next settles it
 		return events.Next{Action: events.Release}, err
-	}
-	e := events.AsError(err)
-	switch e.Kind {
-	case events.Refused:
-		return j.refused(ctx, record, e), err
-	case events.Unknown:
+	case e.Kind == events.Unknown:
 		j.start.cause = e
-		return j.unclear(ctx, record), err
+		return j.unclear(lasting, record), err
+	case ctx.Err() != nil:
+		return j.unapplied(lasting, record, errStopping, false, j.finish), err
 	}
-	return j.postpone(ctx, record, e, probe), err
+	return j.unapplied(lasting, record, e, !e.Upstream && !probe, j.finish), err
 }
 
-// trace puts the attempt's reference and the command's trace context on a call.
-func (j *Job) trace(ctx context.Context) context.Context {
-	return events.WithTrace(ctx, events.Trace{
-		Ref: fmt.Sprintf("%s.%d", j.cmd.CID, j.attempts()), Parent: j.cmd.TraceParent, State: j.cmd.TraceState,
-	})
+// callError is what an error of Operation.Call means. One that does not say that nothing was sent may hide an effect.
+func callError(err error) *events.Error {
+	e := events.AsError(err)
+	var typed *events.Error
+	switch {
+	case e.Kind == events.Refused, e.Kind == events.Unavailable, e.Kind == events.Internal && errors.As(err, &typed):
+		return e
+	}
+	unclear := *e
+	unclear.Kind = events.Unknown
+	return &unclear
 }
 
-// postpone records that the attempt changed nothing: deferred, or failed once the policy is used up. A failure that
-// speaks of the upstream as a whole, and any failed probe, uses up no attempt.
-func (j *Job) postpone(ctx context.Context, record *events.Record, e *events.Error, probe bool) events.Next {
-	j.charge()
-	if !e.Upstream && !probe {
-		j.used++
+// outlive is ctx, made to last for d beyond its end: what is known when a worker stops is worth a moment to store it.
+func outlive(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
+	lasting, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() { time.AfterFunc(d, cancel) })
+	return lasting, func() { stop(); cancel() }
+}
+
+// unapplied records, by store, that an attempt changed nothing: deferred, or failed once the policy is used up. counts
+// says that the attempt counts. A command that cannot be copied to the dead letters is deferred first, and given up
+// when its time has come.
+func (j *Job) unapplied(ctx context.Context, record *events.Record, e *events.Error, counts bool, store storing) events.Next {
+	spent := j.charge()
+	if counts {
+		spent.Attempts++
 	}
-	if j.policy().Exhausted(j.used, j.spent) {
-		return j.giveUp(ctx, e)
+	if j.exhausted(spent) {
+		failure := j.exhaustion(*failureOf(e))
+		if j.putDead(ctx, events.DeadExhausted, failure) {
+			return store(ctx, j.ended(events.Failed, record, &failure))
+		}
 	}
-	o := j.outcome(events.Deferred, record.Attempt, time.Now())
-	o.Token, o.StartedAt = record.Token, record.StartedAt
-	o.Error = failureOf(e)
-	o.Spent = &events.Spent{Attempts: j.used, Millis: j.spent.Milliseconds()}
-	o.Deferral = &events.Deferral{NotBefore: time.Now().Add(max(j.policy().Delay(j.used), e.RetryAfter)).UTC()}
-	return j.finish(ctx, o)
+	return store(ctx, j.deferred(record, e, spent))
+}
+
+// storing stores a record and answers how to go on: conclude or finish.
+type storing func(context.Context, events.Outcome) events.Next
+
+func (j *Job) deferred(record *events.Record, e *events.Error, spent events.Spent) events.Outcome {
+	o := j.ended(events.Deferred, record, failureOf(e))
+	o.Spent = &spent
+	o.Deferral = &events.Deferral{NotBefore: time.Now().Add(max(j.policy().Delay(spent.Attempts), e.RetryAfter)).UTC()}
+	return o
+}
+
+// refused records the upstream's refusal of an attempt. Where the command cannot be copied to the dead letters, it is
+// deferred: asking again is harmless, since a refusal changes nothing, and keeping the refusal here would keep the
+// upstream's permission.
+func (j *Job) refused(ctx context.Context, record *events.Record, e *events.Error) events.Next {
+	failure := failureOf(e)
+	if !j.putDead(ctx, events.DeadRefused, *failure) {
+		return j.finish(ctx, j.deferred(record, e, j.charge()))
+	}
+	return j.finish(ctx, j.ended(events.Rejected, record, failure))
 }

@@ -92,6 +92,10 @@ func NewDispatcher(c Config) (*Dispatcher, error) {
 		if err := policy.Validate(); err != nil {
 			return nil, fmt.Errorf("the retry policy of %s: %w", kind, err)
 		}
+		if s := f.Settling(); s.Means && (s.After <= 0 || s.GiveUp <= s.After) {
+			return nil, fmt.Errorf("the settling of %s: an unchanged state counts after %s and reading is given up after %s; "+
+				"the first must be positive, and the second longer", kind, s.After, s.GiveUp)
+		}
 		policies[kind], d.families[kind] = policy, f
 	}
 	d.Policies = policies
@@ -105,9 +109,16 @@ func (silent) Called(events.Kind, time.Duration, error) {}
 func (silent) DeadLettered(events.Reason)               {}
 func (silent) Late(events.Kind)                         {}
 
+// callSlack is what a call may take beyond CallTimeout: the upstream client's own time-out comes first, since the
+// client knows what was sent by then.
+const callSlack = time.Second
+
+// callLimit is the longest a call takes.
+func (d *Dispatcher) callLimit() time.Duration { return d.CallTimeout + callSlack }
+
 // settleWait is how long after the first sight of another's "started" its call may still be under way.
 func (d *Dispatcher) settleWait() time.Duration {
-	return d.CallTimeout + d.PublishTimeout + d.Election
+	return d.callLimit() + d.PublishTimeout + d.Election
 }
 
 // Job begins the life of a delivered command in this worker. A Job is used by one goroutine at a time.
@@ -117,19 +128,22 @@ func (d *Dispatcher) Job(delivery events.Delivery) *Job {
 
 // Done reports whether nothing more will happen to a command by itself: it is done in the ledger, or can never run.
 // Done never reverts. The broker side asks it of a command's predecessors.
-func (d *Dispatcher) Done(ctx context.Context, delivery events.Delivery) (bool, error) {
+func (d *Dispatcher) Done(ctx context.Context, delivery events.Delivery) (done bool, err error) {
+	j := d.Job(delivery)
+	defer j.recovered(func(events.Next) { done, err = false, errNotAsked })
 	if _, ok := d.families[delivery.Kind]; !ok {
 		return false, nil // another version's
 	}
-	j := d.Job(delivery)
 	if j.read() != nil {
 		return true, nil
 	}
-	h, err := d.Ledger.History(ctx, j.cmd.Key, j.cmd.CID)
-	if err != nil {
+	h, err := j.readHistory(ctx)
+	switch {
+	case err != nil:
 		return false, err
-	}
-	if len(h) > 0 && h.Hash() != j.hash {
+	case len(h) == 0:
+		return j.stale() != "", nil
+	case h.Hash() != j.hash:
 		return true, nil // id reused: this one never runs
 	}
 	return h.Done(j.family.Spec()), nil

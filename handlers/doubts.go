@@ -32,7 +32,10 @@ func Resolve(ctx context.Context, ledger Ledger, source string, h events.History
 	}
 	o := resolution(last, want, source, by)
 	seq, err := ledger.Append(ctx, o, last.Seq)
-	return events.Record{Outcome: o, Seq: seq}, err
+	if err != nil {
+		return events.Record{}, err
+	}
+	return events.Record{Outcome: o, Seq: seq}, nil
 }
 
 func resolution(last *events.Record, status events.Status, source string, by events.Resolution) events.Outcome {

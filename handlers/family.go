@@ -11,7 +11,7 @@ import (
 // Family is the meaning of one kind of command.
 type Family interface {
 	Spec() events.Spec
-	// Open understands a command whose data satisfy their schema. An error of kind Refused rejects the command.
+	// Open understands a command whose data satisfy their schema. Its errors, of kind Refused, reject the command.
 	Open(c *events.Command) (Operation, error)
 	// Settling says what the upstream offers to settle an unclear attempt.
 	Settling() Settling
@@ -24,7 +24,8 @@ type Settling struct {
 	Means bool
 	// After is how long after the call "not applied" may first be concluded.
 	After time.Duration
-	// GiveUp is how long after the call a settling without a clear answer becomes a doubt.
+	// GiveUp is after how long a settling without a clear answer becomes a doubt. Time counts only while the
+	// upstream's breaker is closed. Longer than After.
 	GiveUp time.Duration
 }
 
@@ -34,7 +35,9 @@ type Operation interface {
 	// Plan reads what settling will need and fixes the exact target. It changes nothing upstream, and is called only
 	// where Settling.Means. An error means that the read failed.
 	Plan(ctx context.Context) (json.RawMessage, error)
-	// Call has the effect, once. It returns the result for the outcome. plan is nil where there was none.
+	// Call has the effect, once. It returns the result for the outcome. plan is nil where there was none. An
+	// *events.Error of kind Internal says, as Unavailable does, that nothing was sent; any other error that is not of
+	// kind Refused or Unavailable says that the effect may have happened.
 	Call(ctx context.Context, plan json.RawMessage) (json.RawMessage, error)
 	// Settle finds out whether the call that plan belongs to had its effect. An error means that the read failed.
 	Settle(ctx context.Context, plan json.RawMessage) (Finding, error)

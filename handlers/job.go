@@ -2,9 +2,12 @@ package handlers
 
 import (
 	"context"
+	crand "crypto/rand"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"runtime/debug"
+	"strings"
 	"time"
 
 	"subrelay/events"
@@ -19,7 +22,8 @@ type Job struct {
 
 	cmd       events.Command
 	family    Family
-	value     any // the data, decoded
+	value     any   // the data, decoded, until they are checked
+	unparsed  error // why they could not be
 	hash      string
 	checked   bool // the data were checked and Operation opened
 	operation Operation
@@ -28,15 +32,18 @@ type Job struct {
 	reread  bool // somebody else may have moved the history
 	history events.History
 
-	start start // the attempt that the last record begins, as far as this worker knows it
-	// uncalled are the tokens of our own starts whose calls never began, stored or not.
-	uncalled []string
-	mark     time.Duration // reading of ClosedFor up to which time has been charged; 0 before the first attempt
-	spent    time.Duration // charged so far
-	used     int           // attempts used up so far
+	name   string // the beginning of the tokens of this Job's starts
+	starts int    // how many it has made
+	called string // the token of its last start whose call began
+	start  start  // the attempt that the last record begins, as far as this worker knows it
 
-	reads  int // failed reads in a row
-	panics int
+	mark  time.Duration // reading of ClosedFor up to which time has been charged; 0 before the first attempt
+	spent events.Spent  // charged so far
+	late  *events.Failure
+
+	reads    int // failed reads in a row
+	unstored int // starts in a row that could not be stored
+	panics   int
 }
 
 // start is what this worker knows of an attempt whose result is not recorded.
@@ -46,7 +53,22 @@ type start struct {
 	called time.Time     // when, at the latest, the call began
 	readAt time.Time     // when to read next
 	mark   time.Duration // reading of ClosedFor when settling began
+	probe  bool          // our call was the probe of a half-open breaker
 	cause  *events.Error // why our own call was unclear; nil for another's
+}
+
+// newToken is the token for a start. One of ours that is not j.called was never called, whether or not it was stored,
+// and will not be: so a start that the ledger reports late is known to have changed nothing.
+func (j *Job) newToken() string {
+	if j.name == "" {
+		j.name = crand.Text()
+	}
+	j.starts++
+	return fmt.Sprintf("%s-%d", j.name, j.starts)
+}
+
+func (j *Job) uncalled(token string) bool {
+	return j.name != "" && strings.HasPrefix(token, j.name+"-") && token != j.called
 }
 
 // foreignPause is how long a kind that this worker does not serve is held before the next look: another version's
@@ -55,16 +77,23 @@ const foreignPause = 5 * time.Second
 
 // Prepare does what needs no upstream: it decodes and checks the command, reads its history where fresh does not say
 // that there can be none, and settles what the ledger alone can settle. It answers Ack when the command is done, Call
-// when it is the upstream's turn, and Wait otherwise.
+// when it is the upstream's turn, and Wait otherwise. It never waits itself.
 func (j *Job) Prepare(ctx context.Context, fresh bool) (next events.Next) {
 	defer j.recovered(func(n events.Next) { next = n })
 	if _, ok := j.d.families[j.delivery.Kind]; !ok {
 		return events.Next{Action: events.Wait, At: time.Now().Add(foreignPause)}
 	}
-	if err := j.read(); err != nil {
-		return j.unreadable(ctx, err)
+	if j.family == nil && j.panics >= maxPanics {
+		return j.bury(ctx, events.DeadUndecodable, events.Failure{Code: events.CodeInternal, Message: "it cannot be read without a crash"})
 	}
-	if err := j.look(ctx, fresh); err != nil {
+	if err := j.read(); err != nil {
+		failure := failureOf(err)
+		return j.bury(ctx, reasonOf(failure.Code), *failure)
+	}
+	if !j.putLate(ctx) {
+		return j.poll()
+	}
+	if err := j.look(ctx, fresh && j.stale() == ""); err != nil {
 		return j.poll()
 	}
 	return j.proceed(ctx)
@@ -79,7 +108,7 @@ func (j *Job) look(ctx context.Context, fresh bool) error {
 	if j.known && !j.reread && !j.open() {
 		return nil
 	}
-	h, err := j.d.Ledger.History(ctx, j.cmd.Key, j.cmd.CID)
+	h, err := j.readHistory(ctx)
 	if err != nil {
 		return err
 	}
@@ -116,16 +145,35 @@ func (j *Job) proceed(ctx context.Context) events.Next {
 	return j.begin(ctx)
 }
 
-// begin leads to the next attempt, unless the command is invalid or expired.
+// begin leads to the next attempt, unless the command is stale, invalid, expired or used up.
 func (j *Job) begin(ctx context.Context) events.Next {
+	if why := j.stale(); why != "" && len(j.history) == 0 {
+		return j.bury(ctx, events.DeadStale, events.Failure{Code: events.CodeStale, Message: why})
+	}
+	if j.panics >= maxPanics {
+		return j.giveUp(ctx, events.Failure{Code: events.CodeInternal, Message: "it cannot be tried without a crash; see the worker's log"})
+	}
 	if failure := j.check(); failure != nil {
-		return j.reject(ctx, events.DeadInvalid, *failure)
+		return j.reject(ctx, *failure)
 	}
 	if j.expired() {
 		return j.expire(ctx)
 	}
+	if last := j.history.Last(); last != nil && last.Spent != nil && j.exhausted(*last.Spent) {
+		return j.giveUp(ctx, lastFailure(last))
+	}
 	return events.Next{Action: events.Call, At: j.cmd.Expiry}
 }
+
+func lastFailure(r *events.Record) events.Failure {
+	if r.Error == nil {
+		return events.Failure{Code: events.CodeExhausted, Message: "attempts or their total time are used up"}
+	}
+	return *r.Error
+}
+
+// stale says why whether the command was done cannot be known, if the ledger does not know it, or "".
+func (j *Job) stale() string { return j.cmd.Stale(time.Now(), j.delivery.Stored, j.d.Memory) }
 
 func (j *Job) expired() bool { return !j.cmd.Expiry.IsZero() && !time.Now().Before(j.cmd.Expiry) }
 
@@ -140,13 +188,17 @@ func (j *Job) waitDeferred(ctx context.Context, until time.Time) events.Next {
 	return events.Next{Action: events.Wait, At: until}
 }
 
-// read decodes the command once. Its error says why it can never run.
+// maxAttributes is the most that the attributes which we repeat in outcomes may take, in bytes. What is longer could
+// become a record that no broker takes.
+const maxAttributes = 16 << 10
+
+// read decodes the command once. Its error says why it can never run; it depends on the message's bytes alone.
 func (j *Job) read() error {
 	if j.family != nil {
 		return nil
 	}
 	if j.delivery.Event == nil {
-		return j.delivery.Undecodable
+		return undecodable(j.delivery.Undecodable)
 	}
 	cmd, err := events.ReadCommand(j.delivery.Event)
 	if err != nil {
@@ -162,21 +214,33 @@ func (j *Job) read() error {
 		return &events.Error{Kind: events.Refused, Code: events.CodeSubjectMismatch, Message: fmt.Sprintf(
 			"published for kind %q and key %q, but the event is of kind %q and key %q", j.delivery.Kind, j.delivery.Key, cmd.Kind, cmd.Key)}
 	}
-	if why := cmd.Stale(time.Now(), j.delivery.Stored, j.d.Memory); why != "" {
-		return &events.Error{Kind: events.Refused, Code: events.CodeStale, Message: why}
+	if n := len(cmd.ID) + len(cmd.Source) + len(cmd.CorrelationID) + len(cmd.TraceParent) + len(cmd.TraceState); n > maxAttributes {
+		return &events.Error{Kind: events.Refused, Code: events.CodeUndecodable, Message: fmt.Sprintf(
+			"id, source, correlationid, traceparent and tracestate take %d bytes, and %d is the most", n, maxAttributes)}
 	}
 	j.hashData()
 	j.family = family
 	return nil
 }
 
+// undecodable is why no event could be read, with a code of ours.
+func undecodable(err error) error {
+	var e *events.Error
+	if errors.As(err, &e) {
+		return err
+	}
+	message := "no CloudEvent could be read"
+	if err != nil {
+		message += ": " + string(events.Mask([]byte(err.Error())))
+	}
+	return &events.Error{Kind: events.Refused, Code: events.CodeUndecodable, Message: message}
+}
+
 // hashData decodes the data for the schema and takes their hash. Data that are no JSON are hashed as they are; the
 // check will refuse them.
 func (j *Job) hashData() {
 	value, err := schemas.Decode(j.cmd.Data)
-	if err == nil {
-		j.value = value
-	} else {
+	if j.value, j.unparsed = value, err; err != nil {
 		value = string(j.cmd.Data)
 	}
 	j.hash, _ = events.HashData(events.CommandType(j.cmd.Kind), value)
@@ -187,8 +251,8 @@ func (j *Job) check() *events.Failure {
 	if j.checked {
 		return nil
 	}
-	if j.value == nil {
-		return &events.Failure{Code: events.CodeSchema, Message: "the data are not JSON"}
+	if j.unparsed != nil {
+		return &events.Failure{Code: events.CodeSchema, Message: "the data are not JSON: " + cut(string(events.Mask([]byte(j.unparsed.Error()))), maxMessage)}
 	}
 	if at := events.FindSecret(j.value); at != "" {
 		return &events.Failure{Code: events.CodeCredentials, Message: "the data carry a credential at " + at +
@@ -218,11 +282,6 @@ func schemaFailure(typ string, problems []schemas.Problem) *events.Failure {
 	return f
 }
 
-func failureOf(err error) *events.Failure {
-	e := events.AsError(err)
-	return &events.Failure{Code: e.Code, Message: e.Message, UpstreamCode: e.UpstreamCode}
-}
-
 // The pauses between looks at a ledger that somebody else must move, or that cannot be reached.
 const (
 	pollMin = 100 * time.Millisecond
@@ -239,6 +298,9 @@ func (j *Job) soon() events.Next {
 	return events.Next{Action: events.Wait, At: time.Now()}
 }
 
+// maxPanics is how often a step of a command with no attempt under way may panic before the command is given up.
+const maxPanics = 6
+
 // recovered is the one place where a panic ends. What the step had begun is found in the ledger by the next one.
 func (j *Job) recovered(answer func(events.Next)) {
 	r := recover()
@@ -250,4 +312,11 @@ func (j *Job) recovered(answer func(events.Next)) {
 		"seq", j.delivery.Seq, "panic", fmt.Sprint(r), "stack", string(debug.Stack()))
 	j.reread = true
 	answer(events.Next{Action: events.Wait, At: time.Now().Add(time.Second << min(j.panics, 6))})
+}
+
+// trace puts an attempt's reference and the command's trace context on a call.
+func (j *Job) trace(ctx context.Context, attempt int) context.Context {
+	return events.WithTrace(ctx, events.Trace{
+		Ref: fmt.Sprintf("%s.%d", j.cmd.CID, attempt), Parent: j.cmd.TraceParent, State: j.cmd.TraceState,
+	})
 }

@@ -13,7 +13,7 @@ import (
 type Policy struct {
 	Attempts   int           `yaml:"attempts"`   // the most attempts that count; default 6
 	Initial    time.Duration `yaml:"initial"`    // delay after the first attempt; default 2s
-	Max        time.Duration `yaml:"max"`        // the longest delay; default 2m
+	Max        time.Duration `yaml:"max"`        // the longest delay before jitter; default 2m
 	Multiplier float64       `yaml:"multiplier"` // growth of the delay; default 3
 	Jitter     float64       `yaml:"jitter"`     // part of the delay that is random, 0 to 1; default 0.2
 	Total      time.Duration `yaml:"total"`      // the most time from the first attempt on; default 30m
@@ -46,15 +46,13 @@ func (p Policy) Validate() error {
 		return fmt.Errorf("attempts is %d, and must be at least 1", p.Attempts)
 	case p.Initial < 0 || p.Max < 0 || p.Total < 0:
 		return fmt.Errorf("initial, max and total must not be negative")
-	case p.Multiplier < 1:
+	case !(p.Multiplier >= 1): // NaN too
 		return fmt.Errorf("multiplier is %g, and must be at least 1", p.Multiplier)
-	case p.Jitter < 0 || p.Jitter > 1:
+	case !(p.Jitter >= 0 && p.Jitter <= 1):
 		return fmt.Errorf("jitter is %g, and must be from 0 to 1", p.Jitter)
 	case p.Attempts > 1 && p.span() < time.Second:
 		return fmt.Errorf("all %d attempts would be spent within %s: raise initial or total, so that it is at least 1s",
 			p.Attempts, p.span())
-	case p.Attempts > 1 && p.Total < time.Second:
-		return fmt.Errorf("total is %s, and must be at least 1s", p.Total)
 	}
 	return nil
 }
@@ -62,7 +60,7 @@ func (p Policy) Validate() error {
 // span is the least time between the first attempt and the last.
 func (p Policy) span() time.Duration {
 	var sum time.Duration
-	for n := 1; n < p.Attempts; n++ {
+	for n := 1; n < p.Attempts && sum < p.Total; n++ {
 		sum += p.base(n)
 	}
 	return min(sum, p.Total)

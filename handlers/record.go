@@ -20,9 +20,16 @@ func (j *Job) outcome(status events.Status, attempt int, at time.Time) events.Ou
 	}
 }
 
+// ended is what became of the attempt that record began.
+func (j *Job) ended(status events.Status, record *events.Record, failure *events.Failure) events.Outcome {
+	o := j.outcome(status, record.Attempt, time.Now())
+	o.Token, o.StartedAt, o.Error = record.Token, record.StartedAt, failure
+	return o
+}
+
 func (j *Job) succeeded(record *events.Record, result json.RawMessage) events.Outcome {
-	o := j.outcome(events.Succeeded, record.Attempt, time.Now())
-	o.Token, o.StartedAt, o.Result = record.Token, record.StartedAt, events.CutResult(result)
+	o := j.ended(events.Succeeded, record, nil)
+	o.Result = events.CutResult(result)
 	return o
 }
 
@@ -32,9 +39,30 @@ func (j *Job) append(ctx context.Context, o events.Outcome) (*events.Record, err
 	if err != nil {
 		return nil, err
 	}
-	j.d.Observer.Recorded(o.Command.Kind, o.Status)
 	j.history = append(j.history, events.Record{Outcome: o, Seq: seq})
+	j.d.Observer.Recorded(o.Command.Kind, o.Status)
 	return j.history.Last(), nil
+}
+
+func (j *Job) readHistory(ctx context.Context) (events.History, error) {
+	limited, cancel := context.WithTimeout(ctx, j.d.PublishTimeout)
+	defer cancel()
+	return j.d.Ledger.History(limited, j.cmd.Key, j.cmd.CID)
+}
+
+// conclude stores what the next step would find out again, should it not be stored now.
+func (j *Job) conclude(ctx context.Context, o events.Outcome) events.Next {
+	limited, cancel := context.WithTimeout(ctx, j.d.PublishTimeout)
+	defer cancel()
+	_, err := j.append(limited, o)
+	switch {
+	case err == nil:
+		return j.proceed(ctx)
+	case events.KindOf(err) == events.Conflict:
+		return j.soon()
+	}
+	j.reread = true
+	return j.poll()
 }
 
 // The pauses between tries to store what must be stored.
@@ -43,8 +71,8 @@ const (
 	storeMax = 5 * time.Second
 )
 
-// finish stores the result of an attempt and answers how the command goes on. What cannot be stored is kept and tried
-// again until it is, or until the worker must end: then whoever comes next settles the attempt.
+// finish stores what only we know, the result of an attempt, and answers how the command goes on. What cannot be
+// stored is kept and tried again until it is, or until the worker must end: then whoever comes next settles the attempt.
 func (j *Job) finish(ctx context.Context, o events.Outcome) events.Next {
 	for pause := storeMin; ; pause = min(2*pause, storeMax) {
 		_, err := j.append(ctx, o)
@@ -78,133 +106,71 @@ func sleep(ctx context.Context, d time.Duration) bool {
 // fenced decides what becomes of our result when another record came first. It answers again=true where o, perhaps
 // changed, is to be stored behind what is there now.
 func (j *Job) fenced(ctx context.Context, o *events.Outcome) (next events.Next, again bool) {
-	h, err := j.d.Ledger.History(ctx, j.cmd.Key, j.cmd.CID)
+	h, err := j.readHistory(ctx)
 	if err != nil {
-		return events.Next{}, true
+		return events.Next{}, true // behind the record last known: a conflict again
 	}
 	j.history = h
-	last := h.Last()
-	switch {
-	case last == nil, last.Token == o.Token && last.Status == events.Started:
-		return events.Next{}, true
-	case last.Token == o.Token && last.Status == o.Status:
-		return j.proceed(ctx), false
-	case last.Status == events.InDoubt && o.Status == events.InDoubt, last.Status.Final() && last.Status == o.Status:
-		return j.proceed(ctx), false
-	case last.Status == events.InDoubt:
-		if o.Status == events.Deferred { // the message may be gone: only a final record ends the doubt
-			o.Status, o.Deferral = events.Failed, nil
+	switch compare(o, h.Last()) {
+	case behind:
+		if last := h.Last(); last != nil && last.Status == events.InDoubt && o.Status == events.Deferred {
+			// The message may be gone by now: only a final record ends the doubt.
+			o.Status, o.Deferral, o.Spent = events.Failed, nil, nil
 		}
 		return events.Next{}, true
-	case last.Status == events.Deferred && o.Status.Final() && o.Status != events.Failed:
-		return events.Next{}, true
-	case o.Status == events.Succeeded:
-		return j.late(ctx, last, o)
+	case disagrees:
+		return j.alarm(ctx, h.Last(), o), false
 	}
 	return j.proceed(ctx), false
 }
 
-// late raises the alarm: an effect is certain, and the ledger says otherwise or is about to have it again.
-func (j *Job) late(ctx context.Context, last *events.Record, o *events.Outcome) (events.Next, bool) {
-	failure := events.Failure{Code: events.CodeLateResult, Message: "attempt " + o.EventID() +
-		" succeeded, but was recorded otherwise meanwhile: " + last.EventID()}
-	if !j.putDead(ctx, events.DeadLateResult, failure) {
-		return events.Next{}, true
+// standing is how our result stands to a record that came first.
+type standing int
+
+const (
+	superseded standing = iota // what is there is as good as ours, or better
+	behind                     // ours belongs behind it
+	disagrees                  // an effect is certain that the record denies, or does not know of
+)
+
+// compare decides how our result o stands to the last record of a history that has moved. Nothing ever goes behind a
+// final record, and only the attempt's own result ends its doubt.
+func compare(o *events.Outcome, last *events.Record) standing {
+	if last == nil {
+		return behind
 	}
-	j.d.Observer.Late(j.cmd.Kind)
+	same := o.Token != "" && o.Token == last.Token
+	succeeded := o.Status == events.Succeeded
+	switch {
+	case same && last.Status == o.Status:
+		return superseded
+	case same && (last.Status == events.Started || last.Status == events.InDoubt):
+		return behind
+	case last.Status == events.Deferred && (succeeded || o.Status == events.Rejected):
+		return behind // nobody is calling, and nobody will
+	case succeeded, same && last.Status == events.Succeeded && o.Status == events.Rejected:
+		return disagrees
+	}
+	return superseded
+}
+
+// alarm tells of a result that disagrees with the record, and keeps it in the dead letters.
+func (j *Job) alarm(ctx context.Context, last *events.Record, o *events.Outcome) events.Next {
+	j.late = &events.Failure{Code: events.CodeLateResult,
+		Message: "our result " + o.EventID() + " came after another was recorded: " + last.EventID()}
 	j.d.Logger.Error("ALARM: a late result disagrees with the record", "cid", o.Command.CID, "key", o.Command.Key,
 		"ours", o.EventID(), "recorded", last.EventID())
-	return j.proceed(ctx), false
-}
-
-// conclude stores a record that follows no start of ours: rejected, expired, failed. Dead letters come first.
-func (j *Job) conclude(ctx context.Context, o events.Outcome) events.Next {
-	if _, err := j.append(ctx, o); err != nil {
-		if events.KindOf(err) == events.Conflict {
-			return j.soon()
-		}
-		j.reread = true
+	j.d.Observer.Late(j.cmd.Kind)
+	if !j.putLate(ctx) {
 		return j.poll()
 	}
 	return j.proceed(ctx)
 }
 
-func (j *Job) expire(ctx context.Context) events.Next {
-	o := j.outcome(events.Expired, j.attempts(), time.Now())
-	o.Error = &events.Failure{Code: events.CodeExpired, Message: "not started before its expirytime, " + j.cmd.Expiry.UTC().Format(time.RFC3339)}
-	return j.conclude(ctx, o)
-}
-
-func (j *Job) reject(ctx context.Context, reason events.Reason, failure events.Failure) events.Next {
-	if !j.putDead(ctx, reason, failure) {
-		return j.poll()
+// putLate puts the late result, if there is one, into the dead letters, and reports whether none is left.
+func (j *Job) putLate(ctx context.Context) bool {
+	if j.late != nil && j.putDead(ctx, events.DeadLateResult, *j.late) {
+		j.late = nil
 	}
-	o := j.outcome(events.Rejected, j.attempts(), time.Now())
-	o.Error = &failure
-	return j.conclude(ctx, o)
-}
-
-// refused records the upstream's refusal of an attempt.
-func (j *Job) refused(ctx context.Context, record *events.Record, e *events.Error) events.Next {
-	failure := failureOf(e)
-	o := j.outcome(events.Rejected, record.Attempt, time.Now())
-	o.Token, o.StartedAt, o.Error = record.Token, record.StartedAt, failure
-	return j.finishDead(ctx, events.DeadRefused, *failure, o)
-}
-
-// giveUp records that attempts or their time are used up.
-func (j *Job) giveUp(ctx context.Context, e *events.Error) events.Next {
-	failure := failureOf(e)
-	failure.Message = "given up after " + j.policy().String() + ": " + failure.Message
-	o := j.outcome(events.Failed, j.attempts(), time.Now())
-	if last := j.history.Last(); last != nil && last.Status == events.Started {
-		o.Token, o.StartedAt = last.Token, last.StartedAt
-	}
-	o.Error = failure
-	return j.finishDead(ctx, events.DeadExhausted, *failure, o)
-}
-
-// finishDead copies the command to the dead letters, then stores the record of its attempt.
-func (j *Job) finishDead(ctx context.Context, reason events.Reason, failure events.Failure, o events.Outcome) events.Next {
-	for pause := storeMin; !j.putDead(ctx, reason, failure); pause = min(2*pause, storeMax) {
-		if !sleep(ctx, pause) {
-			return events.Next{Action: events.Release}
-		}
-	}
-	return j.finish(ctx, o)
-}
-
-// unreadable ends a command that can never run and has no identity: dead letter, no outcome.
-func (j *Job) unreadable(ctx context.Context, err error) events.Next {
-	failure := failureOf(err)
-	return j.bury(ctx, reasonOf(failure.Code), *failure)
-}
-
-func reasonOf(code string) events.Reason {
-	switch code {
-	case events.CodeUnknownType:
-		return events.DeadUnknownType
-	case events.CodeSubjectMismatch:
-		return events.DeadSubjectMismatch
-	case events.CodeStale:
-		return events.DeadStale
-	}
-	return events.DeadUndecodable
-}
-
-func (j *Job) bury(ctx context.Context, reason events.Reason, failure events.Failure) events.Next {
-	if !j.putDead(ctx, reason, failure) {
-		return j.poll()
-	}
-	return events.Next{Action: events.Ack}
-}
-
-func (j *Job) putDead(ctx context.Context, reason events.Reason, failure events.Failure) bool {
-	err := j.d.DeadLetters.Put(ctx, events.DeadLetter{Delivery: j.delivery, Reason: reason, Error: failure, CID: j.cmd.CID})
-	if err != nil {
-		j.d.Logger.Warn("a dead letter could not be stored; trying again", "seq", j.delivery.Seq, "reason", reason, "error", err)
-		return false
-	}
-	j.d.Observer.DeadLettered(reason)
-	return true
+	return j.late == nil
 }

@@ -2,7 +2,7 @@ package handlers
 
 import (
 	"context"
-	"slices"
+	"encoding/json"
 	"time"
 
 	"subrelay/events"
@@ -12,16 +12,15 @@ import (
 // Another's call may still be under way, for as long as its worker may take, counted from our first sight of the
 // record: clocks of other machines prove nothing.
 func (j *Job) interrupted(ctx context.Context, last *events.Record) events.Next {
+	if j.uncalled(last.Token) {
+		return j.unapplied(ctx, last, &events.Error{Kind: events.Unavailable, Code: events.CodeLate,
+			Message: "the start was stored too late to call in time; nothing was called"}, false, j.conclude)
+	}
 	if j.start.token != last.Token {
-		now := time.Now()
-		ready := now.Add(j.d.settleWait())
+		ready := time.Now().Add(j.d.settleWait())
 		j.start = start{token: last.Token, ready: ready, called: ready}
 	}
-	switch {
-	case slices.Contains(j.uncalled, last.Token):
-		return j.postpone(ctx, last, &events.Error{Kind: events.Unavailable, Upstream: true, Code: events.CodeLate,
-			Message: "the start was stored too late to call in time; nothing was called"}, false)
-	case time.Now().Before(j.start.ready):
+	if time.Now().Before(j.start.ready) {
 		return j.waitUnlessMoved(j.start.ready)
 	}
 	return j.unclear(ctx, last)
@@ -36,12 +35,13 @@ func (j *Job) waitUnlessMoved(until time.Time) events.Next {
 	return next
 }
 
-// unclear settles an attempt that may have had its effect, or puts it in doubt where nothing can tell.
+// unclear settles an attempt that may have had its effect, or puts it in doubt where nothing can tell. Reading back is
+// given up only by time during which the breaker was closed: while it is open, nobody could have read.
 func (j *Job) unclear(ctx context.Context, record *events.Record) events.Next {
 	settling := j.family.Settling()
-	closed := j.d.ClosedFor(j.family.Spec().Upstream)
+	closed := max(j.d.ClosedFor(j.family.Spec().Upstream), 1)
 	if j.start.mark == 0 {
-		j.start.mark = max(closed, 1)
+		j.start.mark = closed
 	}
 	switch {
 	case !settling.Means:
@@ -58,8 +58,10 @@ func (j *Job) unclear(ctx context.Context, record *events.Record) events.Next {
 }
 
 // settle reads the state back and concludes.
-func (j *Job) settle(ctx context.Context, record *events.Record, probe bool) (events.Next, error) {
-	finding, err := j.operation.Settle(j.trace(ctx), record.Start.Settle)
+func (j *Job) settle(ctx context.Context, record *events.Record) (events.Next, error) {
+	limited, cancel := context.WithTimeout(j.trace(ctx, record.Attempt), j.d.callLimit())
+	defer cancel()
+	finding, err := j.operation.Settle(limited, planOf(record))
 	if err != nil {
 		if ctx.Err() != nil {
 			return events.Next{Action: events.Release}, err
@@ -77,25 +79,33 @@ func (j *Job) settle(ctx context.Context, record *events.Record, probe bool) (ev
 			j.start.readAt = late
 			return j.waitUnlessMoved(late), nil
 		}
-		return j.postpone(ctx, record, &events.Error{Kind: events.Unavailable, Code: events.CodeNotApplied,
-			Message: "the attempt was unclear, and the state read back shows that it changed nothing"}, probe), nil
+		return j.unapplied(ctx, record, &events.Error{Kind: events.Unavailable, Code: events.CodeNotApplied,
+			Message: "the attempt was unclear, and the state read back shows that it changed nothing"}, !j.start.probe, j.finish), nil
 	}
 	return j.doubt(ctx, record, events.CodeUnclear, "the state read back is neither that before nor the target: "+finding.Detail), nil
+}
+
+// planOf is what a started record keeps for settling.
+func planOf(record *events.Record) json.RawMessage {
+	if record.Start == nil {
+		return nil
+	}
+	return record.Start.Settle
 }
 
 // doubt records that nobody can tell. The command is copied to the dead letters first.
 func (j *Job) doubt(ctx context.Context, record *events.Record, code, message string) events.Next {
 	failure := events.Failure{Code: code, Message: message}
-	if cause := j.start.cause; cause != nil {
-		failure = events.Failure{Code: cause.Code, UpstreamCode: cause.UpstreamCode, Message: cause.Message + "; " + message}
-	} else if code == events.CodeNoMeans {
+	switch cause := j.start.cause; {
+	case cause != nil:
+		failure = *failureOf(cause)
+		failure.Message += "; " + message
+	case code == events.CodeNoMeans && record.Start != nil:
 		failure = events.Failure{Code: events.CodeInterrupted,
 			Message: "worker " + record.Start.Worker + " did not report on its call; " + message}
 	}
 	if !j.putDead(ctx, events.DeadInDoubt, failure) {
 		return j.poll()
 	}
-	o := j.outcome(events.InDoubt, record.Attempt, time.Now())
-	o.Token, o.StartedAt, o.Error = record.Token, record.StartedAt, &failure
-	return j.finish(ctx, o)
+	return j.conclude(ctx, j.ended(events.InDoubt, record, &failure))
 }
