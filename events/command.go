@@ -4,8 +4,13 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/cloudevents/sdk-go/v2/event"
 	"github.com/cloudevents/sdk-go/v2/types"
@@ -44,12 +49,12 @@ type Command struct {
 // ReadCommand reads a command from an event. Its errors are of kind Refused, with the codes undecodable, unknown_type
 // or subject_mismatch: such an event can never run and has no identity. It does not look at the data.
 func ReadCommand(e *event.Event) (Command, error) {
-	if err := e.Validate(); err != nil {
+	if err := checkEvent(e); err != nil {
 		return Command{}, unreadable(CodeUndecodable, "no valid CloudEvent: "+err.Error())
 	}
 	kind, ok := KindOfType(e.Type())
 	if !ok {
-		return Command{}, unreadable(CodeUnknownType, fmt.Sprintf("the type %q is not that of a command, subrelay.<kind>.v1", e.Type()))
+		return Command{}, unreadable(CodeUnknownType, fmt.Sprintf("the type %.100q is not that of a command, subrelay.<kind>.v1", e.Type()))
 	}
 	key, err := KeyToken(e.Subject())
 	if err != nil {
@@ -60,7 +65,29 @@ func ReadCommand(e *event.Event) (Command, error) {
 		CID:  CID(e.Source(), e.ID(), e.Subject()),
 		Time: e.Time(), Data: e.Data(),
 	}
-	return c, c.readExtensions(e.Extensions())
+	if err := c.readExtensions(e.Extensions()); err != nil {
+		return Command{}, err
+	}
+	return c, nil
+}
+
+// checkEvent checks the envelope: that it is complete, of version 1.0, and that the attributes of its identity hold no
+// control characters, as CloudEvents has it (the cid joins them with NUL).
+func checkEvent(e *event.Event) error {
+	if err := e.Validate(); err != nil {
+		lines := strings.Split(strings.TrimSpace(err.Error()), "\n")
+		slices.Sort(lines)
+		return errors.New(strings.Join(lines, "; "))
+	}
+	if v := e.SpecVersion(); v != event.CloudEventsVersionV1 {
+		return fmt.Errorf("its specversion is %q, and only 1.0 is understood", v)
+	}
+	for _, a := range [...]struct{ name, value string }{{"id", e.ID()}, {"source", e.Source()}, {"subject", e.Subject()}} {
+		if !utf8.ValidString(a.value) || strings.ContainsFunc(a.value, unicode.IsControl) {
+			return fmt.Errorf("its %s holds control characters or is no UTF-8", a.name)
+		}
+	}
+	return nil
 }
 
 func (c *Command) readExtensions(ext map[string]any) error {
@@ -77,7 +104,7 @@ func (c *Command) readExtensions(ext map[string]any) error {
 	if v, ok := ext[ExtExpiry]; ok {
 		t, err := types.ToTime(v)
 		if err != nil {
-			return unreadable(CodeUndecodable, fmt.Sprintf("the extension expirytime is no RFC 3339 time: %v", v))
+			return unreadable(CodeUndecodable, fmt.Sprintf("the extension expirytime is no RFC 3339 time: %.60v", v))
 		}
 		c.Expiry = t
 	}

@@ -1,6 +1,7 @@
 package events
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"time"
@@ -109,7 +110,7 @@ func (o *Outcome) Event() (event.Event, error) {
 	if t := o.Time(); !t.IsZero() {
 		e.SetTime(t)
 	}
-	e.SetExtension(ExtCorrelation, o.CorrelationID)
+	e.SetExtension(ExtCorrelation, cmp.Or(o.CorrelationID, o.Command.CID))
 	e.SetExtension(ExtCausation, o.Command.CID)
 	if o.TraceParent != "" {
 		e.SetExtension(ExtTraceParent, o.TraceParent)

@@ -33,9 +33,9 @@ func Check(e Evidence) Report {
 
 // life is what is known of one command.
 type life struct {
-	Command         // as first accepted
-	seqs    int     // how often it was accepted
-	ended   int     // how many of these ended in a dead letter without an outcome
+	Command     // as first accepted
+	seqs    int // how often it was accepted
+	ended   int // how many of these ended in a dead letter without an outcome
 	records events.History
 	calls   []Effect
 }

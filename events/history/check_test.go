@@ -177,7 +177,9 @@ func TestCheck(t *testing.T) {
 			a.effect().end()
 		}, history.Report{Commands: 2, Succeeded: 1, InDoubt: 1, Calls: 2, Effects: 2}, nil},
 
-		{"an attempt has two effects", func(s *scene) { s.renew("a").record(events.Started, 1).applied(1).applied(1).record(events.Succeeded, 1) },
+		{"an attempt has two effects", func(s *scene) {
+			s.renew("a").record(events.Started, 1).applied(1).applied(1).record(events.Succeeded, 1)
+		},
 			history.Report{Commands: 1, Succeeded: 1, Calls: 2, Effects: 2, DoubleEffects: 1},
 			[]string{"double_effect a: had an effect, number 5"}},
 		{"two attempts have an effect", func(s *scene) {

@@ -1,0 +1,167 @@
+package events_test
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/json"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"subrelay/events"
+)
+
+func TestIsSecretName(t *testing.T) {
+	for _, name := range []string{
+		"authToken", "auth_token", "AUTH-TOKEN", "password", "Pass_Word", "pwd", "token", "ce-token", "CE_authToken", "apiKey", "api.key",
+		"secret", "Authorization", "client secret", "paſſword", "to\u212Aen",
+	} {
+		if !events.IsSecretName(name) {
+			t.Errorf("IsSecretName(%q) = false", name)
+		}
+	}
+	for _, name := range []string{
+		"", "-", "tokens", "token_count", "months", "customer_mapping_id", "tökén", "пароль", strings.Repeat("token", 100), "ce", "ce-id",
+	} {
+		if events.IsSecretName(name) {
+			t.Errorf("IsSecretName(%q) = true", name)
+		}
+	}
+}
+
+func TestFindSecret(t *testing.T) {
+	for data, want := range map[string]string{
+		`{"months":1,"user_id":"token"}`:                          "",
+		`{"authToken":"x"}`:                                       "/authToken",
+		`{"\u0061uthToken":"x"}`:                                  "/authToken",
+		`{"z":1,"token":null,"password":"x","authToken":"y"}`:     "/authToken",
+		`{"a":{"token":1},"b":2,"secret":3}`:                      "/a/token",
+		`{"token":{"password":1}}`:                                "/token",
+		`{"list":[1,{"x":[{"pass~/word":1},{"api-key":"k"}]}]}`:   "/list/1/x/1/api-key",
+		`{"a/b~c":{"token":1}}`:                                   "/a~1b~0c/token",
+		`["token",{"token":1}]`:                                   "/1/token",
+		`"password"`:                                              "",
+		`{"b":{"b":{"pwd":1}},"a":{"z":[{"passwd":1}]},"c":null}`: "/a/z/0/passwd",
+	} {
+		var v any
+		if err := json.Unmarshal([]byte(data), &v); err != nil {
+			t.Fatal(err)
+		}
+		for range 20 { // maps have no order
+			if got := events.FindSecret(v); got != want {
+				t.Fatalf("FindSecret(%s) = %q, want %q", data, got, want)
+			}
+		}
+	}
+}
+
+func TestMask(t *testing.T) {
+	b64 := base64.StdEncoding.EncodeToString
+	for _, tc := range []struct{ name, raw, want string }{
+		{"JSON", `{"authToken":"s3", "months": 1}`, `{"authToken":"***","months":1}`},
+		{"any type of value", `[{"token":7},{"token":null},{"token":{"a":"s3"}},{"token":["s3"]}]`, `[{"token":"***"},{"token":"***"},{"token":"***"},{"token":"***"}]`},
+		{"nested", `{"data":{"list":[{"Pass-Word":"s3"}]}}`, `{"data":{"list":[{"Pass-Word":"***"}]}}`},
+		{"separators within a name", `{"pass-word":"s3","tok_en":"s3"}`, `{"pass-word":"***","tok_en":"***"}`},
+		{"an escaped name", `{"\u0061uthToken":"s3"}`, `{"authToken":"***"}`},
+		{"large numbers and < stay as they are", `{"n":12345678901234567890,"a":"<&>","token":"s3"}`, `{"a":"<&>","n":12345678901234567890,"token":"***"}`},
+		{"JSON in a string", `{"data":"{\"password\":\"s3\",\"n\":1}"}`, `{"data":"{\"n\":1,\"password\":\"***\"}"}`},
+		{"text in a string", `{"note":"authToken=s3&months=1"}`, `{"note":"authToken=\"***\"&months=1"}`},
+		{"base64", `{"data_base64":"` + b64([]byte(`{"password":"s3"}`)) + `"}`, `{"data_base64":"` + b64([]byte(`{"password":"***"}`)) + `"}`},
+		{"a repeated member", `{"password":"s3","password":"***"}`, `{"password":"***"}`},
+		{"a repeated object", `{"a":{"password":"s3"},"a":1}`, `{"a":1}`},
+		{"a query", `POST /renew?customermappingid=C-1&authToken=s3!#@=()_$+-&password=s3`, `POST /renew?customermappingid=C-1&authToken="***"&password="***"`},
+		{"a coded query", `authToken%3Ds3`, `authToken%3D"***"`},
+		{"a header", "X-Auth-Token: s3\r\nAuthorization: Bearer s3\r\nHost: x", "X-Auth-Token: \"***\"\r\nAuthorization: \"***\"\r\nHost: x"},
+		{"YAML", "password: 's3 s3'\nmonths: 1", "password: \"***\"\nmonths: 1"},
+		{"XML", "<password>s3</password><months>1</months>", `<password>"***"</password><months>1</months>`},
+		{"cut JSON", `{"months":1,"password":"s3`, `{"months":1,"password":"***"`},
+		{"cut JSON, escaped name", `{"\u0070ass\u0057ord":"s3","months":`, `{"\u0070ass\u0057ord":"***","months":`},
+		{"cut JSON, an object", `{"token":{"a":"s3","b":`, `{"token":"***"`},
+		{"two values", `{"token":"s3"} {"token":"s3"}`, `{"token":"***"} {"token":"***"}`},
+		{"a name for a value", `token="password":"s3"`, `token="***":"***"`},
+		{"quotes in the value", `x "password":"s3\"s3" y`, `x "password":"***" y`},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			got := string(events.Mask([]byte(tc.raw)))
+			if diff := cmp.Diff(tc.want, got); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+			if strings.Contains(got, "s3") {
+				t.Errorf("the secret is still there: %s", got)
+			}
+			if again := string(events.Mask([]byte(got))); json.Valid([]byte(tc.raw)) && again != got {
+				t.Errorf("masked again: %s", again)
+			}
+		})
+	}
+}
+
+func TestMaskLeavesTheRestByteForByte(t *testing.T) {
+	for _, raw := range []string{
+		"", " ", "null", `{ "months" : 1.0, "b":2, "a":"\u00e9\u2603" }` + "\n", `{"tokens":1}`, "months=1", "\xff\xfe", "a token is a word", "{", `"x"`,
+		`{"data_base64":"not base64"}`, `{"data_base64":"` + base64.StdEncoding.EncodeToString([]byte(`{"months":1}`)) + `"}`,
+	} {
+		in := []byte(raw)
+		if got := events.Mask(in); !bytes.Equal(got, []byte(raw)) {
+			t.Errorf("Mask(%q) = %q", raw, got)
+		}
+	}
+}
+
+// Whoever sends rubbish must not keep a worker busy: a command may have 256 KiB, and time must not grow with its square.
+func TestMaskIsQuickWithRubbish(t *testing.T) {
+	const size = 64 << 10
+	for _, unit := range []string{`token:\"`, `token="`, "token='", "token=", `\u0074oken`, "x", `"token`, "{", `{"a":`, "[", `\`, "to ken = "} {
+		raw := []byte(strings.Repeat(unit, size/len(unit)) + `"` + unit + unit)
+		begin := time.Now()
+		events.Mask(raw)
+		if d := time.Since(begin); d > 5*time.Second {
+			t.Errorf("%q takes %s", unit, d)
+		} else {
+			t.Logf("%q takes %s", unit, d)
+		}
+	}
+}
+
+// FuzzMask puts a credential into JSON and into text, amid what the fuzzer thinks of, and looks for it afterwards.
+func FuzzMask(f *testing.F) {
+	f.Add(uint8(0), uint8(0), "", "", 0)
+	f.Add(uint8(1), uint8(3), `{"x":`, `}`, 9)
+	f.Add(uint8(2), uint8(2), "token=", "&months=1", 17)
+	f.Add(uint8(3), uint8(1), `{"password":"***",`, `,"token":"***"}`, 30)
+	f.Add(uint8(4), uint8(4), "\\", "\\\"", 1)
+	names := []string{"authToken", "pass-word", "API_KEY", "token", "Secret", "authorization"}
+	const secret = "S3cr3t-V4lu3!#@=()_$+"
+	f.Fuzz(func(t *testing.T, which, depth uint8, before, after string, cut int) {
+		if strings.Contains(before+after, secret) {
+			return
+		}
+		var value any = map[string]any{before: after, names[int(which)%len(names)]: secret}
+		for range depth % 6 {
+			value = map[string]any{after: []any{before, value}}
+		}
+		whole, err := json.Marshal(value)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if events.FindSecret(value) == "" {
+			t.Errorf("FindSecret(%s) finds nothing", whole)
+		}
+		texts := [][]byte{whole, []byte(before + `"` + names[int(which)%len(names)] + `":"` + secret + `"` + after)}
+		if cut > 0 && cut < len(whole) {
+			texts = append(texts, whole[:cut])
+		}
+		quoted, _ := json.Marshal(map[string]any{"data": string(whole), "data_base64": base64.StdEncoding.EncodeToString(whole)})
+		for _, text := range append(texts, quoted) {
+			masked := events.Mask(bytes.Clone(text))
+			if bytes.Contains(masked, []byte(secret)) || bytes.Contains(masked, []byte(base64.StdEncoding.EncodeToString(whole))) {
+				t.Errorf("Mask(%q) = %q", text, masked)
+			}
+			if json.Valid(text) && !json.Valid(masked) {
+				t.Errorf("masking broke the JSON %s: %s", text, masked)
+			}
+		}
+	})
+}
