@@ -133,4 +133,7 @@ const (
 	CodeRedirect           = "upstream_redirect"    // the upstream answered with a redirect
 	CodeRequestNotPossible = "request_invalid"      // the request could not be built
 	CodeTopology           = "topology_refused"     // the server holds streams or consumers that must not be changed so
+	CodeTooLarge           = "command_too_large"    // the command exceeds the size limit of the stream or the connection
+	CodeNotPermitted       = "not_permitted"        // the NATS user may not publish there
+	CodeHeldBack           = "held_back"            // not published, because an earlier command of the same key was not
 )
