@@ -29,7 +29,7 @@ func TestABookIsBounded(t *testing.T) {
 		tvms := sandbox.NewTVMS(opts)
 		h := tvms.Handler()
 		for range tc.calls {
-			if code := renewDirectly(h, httptest.NewRequest("POST", v2+"?"+params("months", "0", "days", "1").Encode(), nil)); code != 200 {
+			if code := renewDirectly(h, httptest.NewRequest(http.MethodPost, v2+"?"+params("months", "0", "days", "1").Encode(), nil)); code != 200 {
 				t.Fatal(code)
 			}
 		}
@@ -68,7 +68,7 @@ func BenchmarkRenew(b *testing.B) {
 	opts := options()
 	tvms := sandbox.NewTVMS(opts)
 	h := tvms.Handler()
-	request := httptest.NewRequest("POST", v2+"?"+params("fromExpireDate", "false").Encode(), nil)
+	request := httptest.NewRequest(http.MethodPost, v2+"?"+params("fromExpireDate", "false").Encode(), nil)
 	request.Header.Set("X-Request-ID", "abcdefghijklmnopqrstuvwxyz.1")
 	w := &discard{header: http.Header{}}
 	b.ReportAllocs()

@@ -145,8 +145,9 @@ func (f *Fault) takesStatus() bool {
 	switch f.Kind {
 	case ErrorBefore, ErrorAfter, HTMLBefore, HTMLAfter, Refusal:
 		return f.Status >= 200 && f.Status <= 599 && f.Status != http.StatusNoContent && f.Status != http.StatusNotModified
+	default:
+		return false
 	}
-	return false
 }
 
 func (f *Fault) matches(route string, write bool, customer string) bool {

@@ -145,3 +145,27 @@ func TestDown(t *testing.T) {
 		t.Errorf("turns (-want +got):\n%s", d)
 	}
 }
+
+// A call's end is booked before its client can know of it: what a client does next begins later in the book, even where
+// the reply leaves before the handler has returned.
+func TestTheEndIsBookedBeforeTheReply(t *testing.T) {
+	u := serve(t, options())
+	err := u.Faults().Set(sandbox.Plan{Rates: []sandbox.Rate{
+		{Fault: sandbox.Fault{Kind: sandbox.HalfBody}, Rate: 0.4},
+		{Fault: sandbox.Fault{Kind: sandbox.ResetAfter}, Rate: 0.4},
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const calls = 300
+	for range calls {
+		u.renew()
+	}
+	u.booked(calls)
+	all := u.Book().Effects()
+	for i := 1; i < len(all); i++ {
+		if all[i].BeginOrder < all[i-1].EndOrder {
+			t.Fatalf("%+v\nbegan before this was over:\n%+v", all[i], all[i-1])
+		}
+	}
+}

@@ -14,6 +14,8 @@ type Faults struct {
 	seed   uint64
 	active atomic.Bool // false: the plan is empty, and a call need not look
 
+	turning sync.Mutex // guards no data; keeps the calls of onDown in the order of the changes
+
 	mu      sync.Mutex
 	plan    Plan              // what is left of it
 	routes  map[string]bool   // the paths that faults may name
@@ -27,9 +29,10 @@ func NewFaults(seed uint64) *Faults {
 	return &Faults{seed: seed, routes: map[string]bool{}, changed: make(chan struct{})}
 }
 
-// OnDown has f called, in the goroutine of whoever set the plan, each time Plan.Down was set to another value. A
+// OnDown has call called, in the goroutine of whoever set the plan, each time Plan.Down was set to another value. A
 // Server.SetDown belongs here, so that connections are really refused; the plan must then be set in-process or through
-// a control address of its own (TVMS.Control), because the API's address cannot be reached to lift it.
+// a control address of its own (TVMS.Control), because the API's address cannot be reached to lift it. call must not
+// change the plan.
 func (f *Faults) OnDown(call func(down bool)) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -71,6 +74,8 @@ func (f *Faults) Plan() Plan {
 }
 
 func (f *Faults) update(fresh bool, change func(*Plan) Plan) error {
+	f.turning.Lock()
+	defer f.turning.Unlock()
 	turned, err := f.replace(fresh, change)
 	if turned != nil {
 		turned()

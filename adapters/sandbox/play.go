@@ -8,9 +8,6 @@ import (
 	"time"
 )
 
-// maxDrain is the most that is read of a request's body. The bodies of the APIs' calls say nothing to the sandbox.
-const maxDrain = 64 << 10
-
 // stage is what all imitations share.
 type stage struct {
 	book    *Book
@@ -34,8 +31,9 @@ type call struct {
 func (c *call) serve(route, customer string) {
 	fault, lifted := c.faults.take(route, c.entry != nil, customer)
 	if fault.Kind == "" && c.latency == 0 {
-		c.drain()
-		c.send(c.work())
+		if c.drain() {
+			c.send(c.work())
+		}
 		return
 	}
 	c.lifted = lifted
@@ -50,7 +48,9 @@ func (c *call) play(f Fault) {
 		c.cut(false)
 		return
 	}
-	c.drain()
+	if !c.drain() {
+		return
+	}
 	lag := c.latency
 	if f.Kind == Slow {
 		lag += time.Duration(f.Delay)
@@ -116,11 +116,17 @@ func (c *call) after(f Fault, done reply) {
 	}
 }
 
-// drain reads the body, so that the connection can be used again and net/http notices when the client leaves.
-func (c *call) drain() {
-	if c.r.Body != nil && c.r.Body != http.NoBody {
-		_, _ = io.Copy(io.Discard, io.LimitReader(c.r.Body, maxDrain)) // a client that breaks off is noticed later
+// drain reads the body, which says nothing to the sandbox, so that the connection can be used again and net/http notices
+// when the client leaves. A request that breaks off is not acted upon: then it cuts and returns false.
+func (c *call) drain() bool {
+	if c.r.Body == nil || c.r.Body == http.NoBody {
+		return true
 	}
+	if _, err := io.Copy(io.Discard, c.r.Body); err != nil {
+		c.cut(false)
+		return false
+	}
+	return true
 }
 
 // sleep waits for d, or until the client has left: then it returns what is left of d, and 0 otherwise.

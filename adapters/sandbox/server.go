@@ -25,7 +25,7 @@ type Server struct {
 
 // Listen opens addr, such as "127.0.0.1:0" (port 0 picks a free one), for handler. Connections wait until Run.
 func Listen(addr string, handler http.Handler) (*Server, error) {
-	ln, err := net.Listen("tcp", addr)
+	ln, err := listen(addr)
 	if err != nil {
 		return nil, fmt.Errorf("sandbox: %w", err)
 	}
@@ -78,9 +78,14 @@ func (s *Server) SetDown(down bool) error {
 	return nil
 }
 
+func listen(addr string) (net.Listener, error) {
+	var how net.ListenConfig
+	return how.Listen(context.Background(), "tcp", addr) // the context is for looking up names, and addr has none
+}
+
 func reopen(addr net.Addr) (net.Listener, error) {
 	for until := time.Now().Add(reopenFor); ; {
-		ln, err := net.Listen("tcp", addr.String())
+		ln, err := listen(addr.String())
 		if err == nil || time.Now().After(until) {
 			return ln, err
 		}

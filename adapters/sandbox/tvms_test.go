@@ -1,9 +1,11 @@
 package sandbox_test
 
 import (
+	"context"
 	"encoding/json"
 	"flag"
 	"fmt"
+	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -116,6 +118,42 @@ func TestABodyIsIgnored(t *testing.T) {
 	}
 }
 
+// A client that leaves a hanging call is noticed though its request had a body.
+func TestABodyDoesNotHideThatTheClientLeft(t *testing.T) {
+	u := serve(t, options())
+	if err := u.Faults().Next(sandbox.Fault{Kind: sandbox.Hang}); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	body := strings.NewReader(strings.Repeat("x", 1<<20))
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, u.url+v2+"?"+params().Encode(), body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if resp, err := u.client.Do(req); err == nil {
+		_ = resp.Body.Close()
+		t.Errorf("the client saw %d", resp.StatusCode)
+	}
+	if e := u.booked(1); e.Applied {
+		t.Errorf("%+v", e)
+	}
+}
+
+// A request that breaks off in its body is not acted upon.
+func TestABrokenRequestHasNoEffect(t *testing.T) {
+	u := serve(t, options())
+	conn, err := net.Dial("tcp", strings.TrimPrefix(u.url, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, _ = fmt.Fprintf(conn, "POST %s?%s HTTP/1.1\r\nHost: tvms\r\nContent-Length: 10\r\n\r\nhalf", v2, params().Encode())
+	_ = conn.Close()
+	if e := u.booked(1); e.Applied || e.Detail["status"] != "0" {
+		t.Errorf("%+v", e)
+	}
+}
+
 func TestMonthEnds(t *testing.T) {
 	for _, tc := range []struct {
 		expires, months, days, from, want string
@@ -177,6 +215,11 @@ func TestConcurrentRenewals(t *testing.T) {
 			for range each {
 				u.renew()
 				u.Book().Page(sandbox.BookQuery{After: 10, Limit: 3})
+				if err := u.PutCustomers(sandbox.Customer{MappingID: "C-2", Expires: expiry}); err != nil {
+					t.Error(err)
+				}
+				u.Customers()
+				u.Faults().Lift()
 			}
 		})
 	}
