@@ -60,6 +60,14 @@ const (
 	DeadLateResult      Reason = "late_result"
 )
 
+// Reasons lists every reason.
+func Reasons() []Reason {
+	return []Reason{
+		DeadUndecodable, DeadUnknownType, DeadSubjectMismatch, DeadStale, DeadIDReused,
+		DeadInvalid, DeadRefused, DeadExhausted, DeadInDoubt, DeadLateResult,
+	}
+}
+
 // DeadLetter is a command that can never run or was given up, as it came, and why.
 type DeadLetter struct {
 	Delivery Delivery

@@ -1,5 +1,6 @@
-// Package schemas holds the contract of the events as data: a JSON Schema 2020-12 per event type, embedded. It imports
-// nothing of ours; its tests keep it in step with package events.
+// Package schemas holds the contract of the events as data: a JSON Schema 2020-12 per event type, and the AsyncAPI
+// description of channels and messages, all embedded. It imports nothing of ours; its tests keep it in step with package
+// events.
 //
 // The schema of the event type "subrelay.<x>.v1" is the file "<x>.v1.json". Every outcome shares the frame
 // outcome.v1.json, which the file of each status refines.

@@ -20,11 +20,20 @@ const (
 	frameFile  = "outcome.v1.json"
 )
 
-//go:embed *.json
+//go:embed *.json asyncapi.yaml
 var files embed.FS
 
-// Files is every file of this package, at the top.
+// Files is every file of this package, the schemas and asyncapi.yaml, at the top.
 func Files() fs.FS { return files }
+
+// AsyncAPI is the AsyncAPI 3.0 document, in YAML, that describes channels, messages and operations.
+func AsyncAPI() []byte {
+	raw, err := files.ReadFile("asyncapi.yaml")
+	if err != nil {
+		panic(err) // it is embedded
+	}
+	return raw
+}
 
 // Set is the compiled schemas of every event type. It may be shared.
 type Set struct {
