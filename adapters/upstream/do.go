@@ -142,10 +142,10 @@ func (g *Guard) lost(ctx context.Context, f *flight, err error) error {
 	switch {
 	case errors.As(err, &u):
 		e.Message = u.stage
+	case f.conn != nil:
+		e.Message = "the connection broke before any of the request was written"
 	case timedOut(err):
 		e.Message = "no connection within the call time-out"
-	case f.conn != nil:
-		e.Message = "the connection broke before the request was written"
 	default: // no connection was even asked for
 		e.Kind, e.Code, e.Upstream = events.Internal, events.CodeRequestNotPossible, false
 		e.Message = "the request could not be built"

@@ -2,6 +2,7 @@ package upstream
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -70,5 +71,27 @@ func (s Secret) LogValue() slog.Value { return slog.StringValue(s.String()) }
 // UnmarshalText takes text as the value.
 func (s *Secret) UnmarshalText(text []byte) error {
 	*s = NewSecret(string(text))
+	return nil
+}
+
+// UnmarshalYAML takes text, and the number 0. Other values must be put in quotes: YAML reads the digits 0012 as 10.
+func (s *Secret) UnmarshalYAML(unmarshal func(any) error) error {
+	var value any
+	if err := unmarshal(&value); err != nil {
+		return errors.New("a secret must be text in quotes")
+	}
+	switch v := value.(type) {
+	case nil:
+		*s = Secret{}
+	case string:
+		*s = NewSecret(v)
+	case uint64, int:
+		if fmt.Sprint(v) != "0" {
+			return errors.New("a secret of digits must be put in quotes, or YAML changes it")
+		}
+		*s = NewSecret("0")
+	default:
+		return errors.New("a secret must be text in quotes")
+	}
 	return nil
 }
