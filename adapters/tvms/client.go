@@ -84,7 +84,7 @@ func (c *Client) GiveUpAfter() time.Duration { return c.settings.ReadBack.GiveUp
 // Errors are *events.Error: Refused, Unavailable or Unknown as the package comment says; Internal where ctx ended
 // before the request was sent. Renew must not be repeated after Unknown: the period would be added again.
 func (c *Client) Renew(ctx context.Context, r events.RenewData) error {
-	crm, err := c.crm(&r)
+	crm, err := c.address(&r)
 	if err != nil {
 		return err
 	}
@@ -97,7 +97,7 @@ func (c *Client) Renew(ctx context.Context, r events.RenewData) error {
 
 // Expiry is the customer's present expiry date, read by the configured method. Every failure is Unavailable, with
 // Upstream set where it speaks of the installation as a whole; without ReadBack it is Unavailable, not_configured.
-// Only a command that no call can be made for, as it names no CRM, is Refused, as by Renew.
+// Only a command that no call can be made for, as it names no customer or CRM, is Refused, as by Renew.
 func (c *Client) Expiry(ctx context.Context, r events.RenewData) (time.Time, error) {
 	if c.format == nil {
 		return time.Time{}, &events.Error{Kind: events.Unavailable, Code: events.CodeNotConfigured, Message: "tvms.read_back is not switched on"}
@@ -135,21 +135,26 @@ func (c *Client) Status(ctx context.Context, r events.RenewData) (string, error)
 	return c.guard.Clean(text), nil
 }
 
-// crm names the CRM of a command.
-func (c *Client) crm(r *events.RenewData) (string, error) {
-	switch {
-	case r.CRMService != "":
-		return r.CRMService, nil
-	case c.settings.CRMService != "":
-		return c.settings.CRMService, nil
+// address names the CRM of a command, and checks that the command can be addressed at all.
+func (c *Client) address(r *events.RenewData) (crm string, err error) {
+	if absent(r.CustomerMappingID) && absent(r.UserID) {
+		return "", &events.Error{Kind: events.Refused, Code: events.CodeRequestNotPossible,
+			Message: "the command names no customer: TVMS takes the id 0 for none"}
 	}
-	return "", &events.Error{Kind: events.Refused, Code: events.CodeNotConfigured,
-		Message: "the command names no crm_service, and tvms.crm_service gives no default"}
+	crm = r.CRMService
+	orElse(&crm, c.settings.CRMService)
+	if crm == "" {
+		return "", &events.Error{Kind: events.Refused, Code: events.CodeNotConfigured,
+			Message: "the command names no crm_service, and tvms.crm_service gives no default"}
+	}
+	return crm, nil
 }
+
+func absent(id string) bool { return id == "" || id == unused }
 
 // read makes one of the reads. Its errors are as those of Expiry.
 func (c *Client) read(ctx context.Context, method string, r *events.RenewData) ([]byte, error) {
-	crm, err := c.crm(r)
+	crm, err := c.address(r)
 	if err != nil {
 		return nil, err
 	}

@@ -5,6 +5,7 @@ import (
 	"math"
 	"net/http"
 	"strconv"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -144,9 +145,10 @@ func TestRetryAfterPausesTheWholeUpstream(t *testing.T) {
 // An outage from beginning to end, in virtual time: few calls are made, and none is lost.
 func TestOutage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		begin, calls := time.Now(), 0
+		begin := time.Now()
+		var calls atomic.Int32
 		g := serving(t, Settings{CallTimeout: 2 * time.Second}, func(w http.ResponseWriter, r *http.Request) {
-			calls++
+			calls.Add(1)
 			if time.Since(begin) < time.Minute {
 				<-r.Context().Done() // hangs
 			}
@@ -160,8 +162,8 @@ func TestOutage(t *testing.T) {
 			}
 		}
 		// 5 × 2 s, then a probe of 2 s after every 10 s open.
-		if took := time.Since(begin).Round(10 * time.Millisecond); failed != 9 || took != 68*time.Second || calls != 10 {
-			t.Errorf("%d calls failed and %d were made in %s; want 9, 10, 1m8s", failed, calls, took)
+		if took := time.Since(begin).Round(10 * time.Millisecond); failed != 9 || took != 68*time.Second || calls.Load() != 10 {
+			t.Errorf("%d calls failed and %d were made in %s; want 9, 10, 1m8s", failed, calls.Load(), took)
 		}
 		if g.State() != "closed" || g.Opened() != 1 {
 			t.Errorf("%s after %d openings", g.State(), g.Opened())

@@ -15,7 +15,7 @@ import (
 type Guard struct {
 	settings  Settings
 	transport *http.Transport
-	redactor  redactor
+	redactor  *redactor // a pointer, so that printing a Guard shows no secrets
 	gate      *gate
 	slots     chan struct{}
 	limiter   *rate.Limiter // nil: unlimited
@@ -28,7 +28,7 @@ func New(s Settings) (*Guard, error) {
 	if err := s.check(); err != nil {
 		return nil, err
 	}
-	g := &Guard{settings: s, slots: make(chan struct{}, s.Concurrency)}
+	g := &Guard{settings: s, redactor: new(redactor), slots: make(chan struct{}, s.Concurrency)}
 	g.gate = newGate(&g.settings)
 	g.redactor.hide(s.Secrets...)
 	if s.Rate > 0 {
