@@ -58,12 +58,19 @@ func newClient(t testing.TB, s Settings, g upstream.Settings) *Client {
 
 // against is a client of a TVMS that handler plays.
 func against(t testing.TB, s Settings, handler http.HandlerFunc) *Client {
+	return within(t, 30*time.Second, s, handler)
+}
+
+// within is against with a call time-out.
+func within(t testing.TB, timeout time.Duration, s Settings, handler http.HandlerFunc) *Client {
 	t.Helper()
 	server := httptest.NewServer(handler)
 	t.Cleanup(server.Close)
 	s.BaseURL = server.URL
-	return newClient(t, s, upstream.Settings{CallTimeout: 150 * time.Millisecond})
+	return newClient(t, s, upstream.Settings{CallTimeout: timeout})
 }
+
+func hang(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }
 
 func replying(status int, body string) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) {
@@ -249,13 +256,15 @@ func TestWhatRepliesMean(t *testing.T) {
 		"closed without a word":    {raw("", false), unknown(events.CodeBroken, "")},
 		"reset without a word":     {raw("", true), unknown(events.CodeBroken, "")},
 		"half a body":              {raw("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{}", false), unknown(events.CodeBroken, "200")},
-		"hang":                     {func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }, unknown(events.CodeTimeout, "")},
 		"too long":                 {replying(200, `{"a":"`+strings.Repeat("x", 2<<20)+`"}`), unknown(events.CodeResponseTooLarge, "200")},
 	} {
 		t.Run(name, func(t *testing.T) {
 			like(t, c.want, against(t, settings(""), c.handler).Renew(t.Context(), renewal))
 		})
 	}
+	t.Run("hang", func(t *testing.T) {
+		like(t, unknown(events.CodeTimeout, ""), within(t, 50*time.Millisecond, settings(""), hang).Renew(t.Context(), renewal))
+	})
 }
 
 func TestWhatTheOperatorSaysRepliesMean(t *testing.T) {
@@ -352,13 +361,16 @@ func TestFailedReads(t *testing.T) {
 		"429":          {replying(429, ""), outcome{"unavailable", events.CodeThrottled, true, "429", ""}},
 		"reset":        {raw("", true), read("")},
 		"half a reply": {raw("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{}", false), read("200")},
-		"hang":         {func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }, read("")},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := against(t, readingBack(formatRFC3339), c.handler).Expiry(t.Context(), renewal)
 			like(t, c.want, err)
 		})
 	}
+	t.Run("hang", func(t *testing.T) {
+		_, err := within(t, 50*time.Millisecond, readingBack(formatRFC3339), hang).Expiry(t.Context(), renewal)
+		like(t, read(""), err)
+	})
 	t.Run("unreachable", func(t *testing.T) {
 		c := newClient(t, readingBackAt("http://tvms.example"), upstream.Settings{AllowPlainHTTP: true,
 			DialContext: func(context.Context, string, string) (net.Conn, error) { return nil, errors.New("no route") }})

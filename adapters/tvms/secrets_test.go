@@ -62,9 +62,8 @@ func TestSecretsStayInside(t *testing.T) {
 			io.WriteString(w, strings.ReplaceAll(body, "{uri}", r.RequestURI))
 		}
 	}
-	hang := func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }
 	handlers := map[string]http.HandlerFunc{
-		"hang": hang, "reset": raw("", true), "closed": raw("", false),
+		"reset": raw("", true), "closed": raw("", false),
 		"no HTTP":       raw("SMTP "+echo+"\r\n\r\n", false),
 		"bad status":    raw("HTTP/1.1 x "+echo+"\r\n\r\n", false),
 		"bad header":    raw("HTTP/1.1 200 OK\r\n"+echo+"\r\n\r\n", false),
@@ -87,9 +86,15 @@ func TestSecretsStayInside(t *testing.T) {
 			server.Config.ErrorLog = log.New(io.Discard, "", 0)
 			server.Start()
 			defer server.Close()
-			driveAll(t, server.URL, nil)
+			driveAll(t, server.URL, upstream.Settings{})
 		})
 	}
+	t.Run("hang", func(t *testing.T) {
+		t.Parallel()
+		server := httptest.NewServer(http.HandlerFunc(hang))
+		defer server.Close()
+		driveAll(t, server.URL, upstream.Settings{CallTimeout: 50 * time.Millisecond})
+	})
 	for name, dial := range map[string]upstream.Dial{
 		"refused": func(context.Context, string, string) (net.Conn, error) { return nil, errors.New("refused: " + echo) },
 		"no host": func(_ context.Context, _, addr string) (net.Conn, error) {
@@ -99,18 +104,19 @@ func TestSecretsStayInside(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			driveAll(t, "https://tvms.example", dial)
+			driveAll(t, "https://tvms.example", upstream.Settings{DialContext: dial, ConnectTimeout: 50 * time.Millisecond})
 		})
 	}
 }
 
 // driveAll makes every kind of call by every route, and searches all that comes out.
-func driveAll(t *testing.T, base string, dial upstream.Dial) {
+func driveAll(t *testing.T, base string, limits upstream.Settings) {
+	limits.Name, limits.ConsecutiveFailures = events.TVMS, 1
 	for _, route := range routeNames() {
 		var logged bytes.Buffer
 		var out strings.Builder
-		g := guard(t, upstream.Settings{Name: events.TVMS, CallTimeout: 60 * time.Millisecond, ConsecutiveFailures: 1, DialContext: dial,
-			Logger: slog.New(slog.NewJSONHandler(&logged, &slog.HandlerOptions{Level: slog.LevelDebug, AddSource: true}))})
+		limits.Logger = slog.New(slog.NewJSONHandler(&logged, &slog.HandlerOptions{Level: slog.LevelDebug, AddSource: true}))
+		g := guard(t, limits)
 		defer g.Close()
 		s := readingBackAt(base)
 		s.Route, s.ReadBack.ExpiryField = route, "ExpireDate"

@@ -199,7 +199,11 @@ func TestFaultsOfTheReply(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			g := newGuard(t, Settings{CallTimeout: 150 * time.Millisecond, MaxResponse: 64 << 10, Secrets: []Secret{NewSecret(token)}})
+			limit := 30 * time.Second
+			if c.want.Code == events.CodeTimeout {
+				limit = 100 * time.Millisecond
+			}
+			g := newGuard(t, Settings{CallTimeout: limit, MaxResponse: 64 << 10, Secrets: []Secret{NewSecret(token)}})
 			_, err := g.Do(t.Context(), post(t, "http://"+speak(t, c.serve)+"/x?authToken=abc"))
 			if diff := cmp.Diff(c.want, failureOf(err)); diff != "" {
 				t.Errorf("%v\n%s", err, diff)
