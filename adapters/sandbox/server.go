@@ -80,7 +80,7 @@ func (s *Server) SetDown(down bool) error {
 
 func listen(addr string) (net.Listener, error) {
 	var how net.ListenConfig
-	return how.Listen(context.Background(), "tcp", addr) // the context is for looking up names, and addr has none
+	return how.Listen(context.Background(), "tcp", addr) // nothing to wait for but a name of this machine
 }
 
 func reopen(addr net.Addr) (net.Listener, error) {

@@ -2,6 +2,7 @@ package sandbox_test
 
 import (
 	"context"
+	"errors"
 	"net"
 	"net/http"
 	"testing"
@@ -55,7 +56,9 @@ func inBubble(t *testing.T, opts sandbox.TVMSOptions, test func(*testing.T, *ups
 		test(t, u)
 		u.client.CloseIdleConnections()
 		_ = srv.Close()
-		<-served
+		if err := <-served; !errors.Is(err, http.ErrServerClosed) {
+			t.Errorf("Serve: %v", err)
+		}
 	})
 }
 
