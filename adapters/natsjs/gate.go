@@ -1,0 +1,190 @@
+package natsjs
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"subrelay/events"
+)
+
+// gate says whether this worker can have missed a predecessor of what it holds. An epoch is a run of messages with one
+// pin id and contiguous consumer sequence (rule 2): within it, nothing went elsewhere. The gate is open once everything
+// before the epoch's first new message is done (rule 3). While it is closed, commands pass one by one (rule 4).
+//
+// Its fields need the partition's lock.
+type gate struct {
+	pin      string
+	sequence uint64 // the consumer sequence seen last
+	broken   bool   // the next message begins a new epoch, whatever it carries
+	bounded  bool   // bound is known
+	bound    uint64 // stream sequence of the epoch's first message of delivery count 1, minus 1
+	floor    uint64 // the ack floor; all commands up to it are done. A stale one is only conservative
+	asked    bool   // floor has been read
+	open     bool
+	epoch    int
+}
+
+// restart closes the gate: a new epoch begins with the next message.
+func (g *gate) restart() { g.begin("", true) }
+
+func (g *gate) begin(pin string, broken bool) {
+	*g = gate{pin: pin, broken: broken, floor: g.floor, asked: g.asked, epoch: g.epoch + 1}
+}
+
+// saw takes note of a delivered message.
+func (g *gate) saw(pin string, meta *jetstream.MsgMetadata) {
+	if g.broken || pin != g.pin || meta.Sequence.Consumer != g.sequence+1 {
+		g.begin(pin, false)
+	}
+	g.sequence = meta.Sequence.Consumer
+	if !g.bounded && meta.NumDelivered == 1 {
+		g.bounded, g.bound = true, meta.Sequence.Stream-1
+	}
+}
+
+// learn takes a floor read in the given epoch, and reports whether it has opened the gate.
+func (g *gate) learn(floor uint64, epoch int) bool {
+	g.floor, g.asked = max(g.floor, floor), true
+	if epoch != g.epoch {
+		return false
+	}
+	if g.open || !g.bounded || g.floor < g.bound {
+		return false
+	}
+	g.open = true
+	return true
+}
+
+// watchFloor asks for the ack floor while the gate is closed.
+func (p *partition) watchFloor(ctx context.Context) {
+	tick := time.NewTicker(infoEvery)
+	defer tick.Stop()
+	for {
+		p.mu.Lock()
+		closed, epoch, holds := !p.gate.open, p.gate.epoch, len(p.bySeq) > 0
+		p.mu.Unlock()
+		if closed && holds {
+			p.askFloor(ctx, epoch)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+func (p *partition) askFloor(ctx context.Context, epoch int) {
+	limited, cancel := context.WithTimeout(ctx, infoTimeout)
+	defer cancel()
+	info, err := p.consumer.Info(limited)
+	if err != nil {
+		if ctx.Err() == nil {
+			p.lanes.Logger.Debug("the ack floor could not be read", "consumer", p.name(), "error", err)
+		}
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.gate.learn(info.AckFloor.Stream, epoch) {
+		for _, ln := range p.byKey {
+			ln.verified = 0
+		}
+	}
+}
+
+// mayStart reports whether the head of a lane may be worked on (rule 4), and whether the gate is open. Where it answers
+// false, somebody else has to finish a predecessor first, or the view is not sure yet: poll.
+func (p *partition) mayStart(ctx context.Context, ln *lane, it *item) (ok, open bool) {
+	p.mu.Lock()
+	open, asked, epoch := p.gate.open, p.gate.asked, p.gate.epoch
+	from := max(p.gate.floor, ln.verified)
+	p.mu.Unlock()
+	switch {
+	case open:
+		return true, true
+	case !asked:
+		p.askFloorThrottled(ctx, epoch)
+		p.mu.Lock()
+		asked, open, from = p.gate.asked, p.gate.open, max(p.gate.floor, ln.verified)
+		p.mu.Unlock()
+		if open || !asked {
+			return open, open
+		}
+	}
+	select {
+	case p.lanes.reads <- struct{}{}:
+		defer func() { <-p.lanes.reads }()
+	case <-ctx.Done():
+		return false, false
+	}
+	return p.walk(ctx, ln, it, from), false
+}
+
+// askFloorThrottled leaves asking to watchFloor where somebody is already reading for the gate.
+func (p *partition) askFloorThrottled(ctx context.Context, epoch int) {
+	select {
+	case p.lanes.reads <- struct{}{}:
+		p.askFloor(ctx, epoch)
+		<-p.lanes.reads
+	default:
+	}
+}
+
+// walk follows the stream's commands of the lane's key after from until it reaches it, with every one on the way done.
+func (p *partition) walk(ctx context.Context, ln *lane, it *item, from uint64) bool {
+	for from < it.seq {
+		next, err := p.nextOf(ctx, ln.key, from+1)
+		if err != nil {
+			if !errors.Is(err, jetstream.ErrMsgNotFound) && ctx.Err() == nil {
+				p.lanes.Logger.Debug("a predecessor could not be looked for", "key", ln.key, "error", err)
+			}
+			return false
+		}
+		if next.Sequence >= it.seq {
+			return next.Sequence == it.seq
+		}
+		done, err := p.lanes.Done(ctx, deliveryOfRaw(p.lanes.Names, next))
+		if err != nil || !done {
+			return false
+		}
+		from = next.Sequence
+		p.mu.Lock()
+		ln.verified = max(ln.verified, from)
+		p.mu.Unlock()
+	}
+	return true
+}
+
+// nextOf is the first command of key, of any of the upstream's kinds, at or after seq: one read per kind with a literal
+// subject, which costs a twentieth of one with a wildcard.
+func (p *partition) nextOf(ctx context.Context, key string, seq uint64) (*jetstream.RawStreamMsg, error) {
+	var first *jetstream.RawStreamMsg
+	for _, kind := range p.lanes.Kinds {
+		msg, err := p.lanes.stream.GetMsg(ctx, seq, jetstream.WithGetMsgSubject(p.lanes.Names.Stored(p.number, kind, key)))
+		if errors.Is(err, jetstream.ErrMsgNotFound) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		if first == nil || msg.Sequence < first.Sequence {
+			first = msg
+		}
+	}
+	if first == nil {
+		return nil, jetstream.ErrMsgNotFound
+	}
+	return first, nil
+}
+
+// deliveryOfRaw is a stored command as the meaning sees it.
+func deliveryOfRaw(names Names, msg *jetstream.RawStreamMsg) events.Delivery {
+	_, kind, key, _ := names.ParseStored(msg.Subject)
+	d := events.Delivery{Seq: msg.Sequence, Stored: msg.Time, Kind: kind, Key: key, Raw: msg.Data, Header: msg.Header}
+	d.Event, d.Undecodable = DecodeMessage(msg.Header, msg.Data)
+	return d
+}

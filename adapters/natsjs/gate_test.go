@@ -1,0 +1,206 @@
+package natsjs
+
+import (
+	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+func message(consumer, stream, delivered uint64) *jetstream.MsgMetadata {
+	return &jetstream.MsgMetadata{
+		Sequence:     jetstream.SequencePair{Consumer: consumer, Stream: stream},
+		NumDelivered: delivered,
+	}
+}
+
+func TestGateOpensWhenTheFloorReachesTheFirstNewMessage(t *testing.T) {
+	var g gate
+	g.restart()
+	g.saw("a", message(7, 20, 2)) // a redelivery bounds nothing
+	if g.learn(1000, g.epoch) {
+		t.Fatal("opened without a bound")
+	}
+	g.saw("a", message(8, 31, 1))
+	if !g.learn(29, g.epoch) {
+		t.Fatal("closed, though a floor of 1000 is known: a stale one must not lower it")
+	}
+}
+
+func TestGateStaysClosedBelowItsBound(t *testing.T) {
+	var g gate
+	g.restart()
+	g.saw("a", message(1, 31, 1))
+	if g.learn(29, g.epoch) {
+		t.Fatal("opened with floor 29 and bound 30")
+	}
+	if !g.learn(30, g.epoch) {
+		t.Fatal("closed with floor 30 and bound 30")
+	}
+}
+
+func TestGateClosesWithANewEpoch(t *testing.T) {
+	for name, disturb := range map[string]func(*gate){
+		"another pin":         func(g *gate) { g.saw("b", message(2, 32, 1)) },
+		"a gap":               func(g *gate) { g.saw("a", message(3, 33, 1)) },
+		"a sequence again":    func(g *gate) { g.saw("a", message(1, 31, 1)) },
+		"a reconnect":         func(g *gate) { g.restart() },
+		"a message after one": func(g *gate) { g.restart(); g.saw("a", message(2, 32, 1)) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			var g gate
+			g.saw("a", message(1, 31, 1))
+			g.learn(30, g.epoch)
+			if !g.open {
+				t.Fatal("closed at the start")
+			}
+			disturb(&g)
+			if g.open {
+				t.Fatal("open in a new epoch")
+			}
+		})
+	}
+	t.Run("not within one", func(t *testing.T) {
+		var g gate
+		g.saw("a", message(1, 31, 1))
+		g.learn(30, g.epoch)
+		g.saw("a", message(2, 31, 2))
+		g.saw("a", message(3, 40, 1))
+		if !g.open {
+			t.Fatal("closed though pin and sequence go on")
+		}
+	})
+}
+
+func TestGateIgnoresAFloorOfAnEarlierEpoch(t *testing.T) {
+	var g gate
+	g.saw("a", message(1, 31, 1))
+	epoch := g.epoch
+	g.saw("b", message(9, 40, 1))
+	if g.learn(100, epoch) || g.open {
+		t.Fatal("a floor asked for in an earlier epoch opened the gate")
+	}
+}
+
+func TestAssignIsBalancedAndMovesLittle(t *testing.T) {
+	for _, partitions := range []int{1, 8, 16, 64} {
+		var workers []string
+		before := map[string][]int{}
+		for n := 1; n <= 12; n++ {
+			workers = append(workers, fmt.Sprintf("worker-%d", n))
+			now := Assign(workers, partitions, "tvms")
+			checkAssignment(t, now, workers, partitions)
+			if n > 1 {
+				moved := movedPartitions(before, now)
+				if limit := 2*((partitions+n-1)/n) + 2; moved > limit {
+					t.Errorf("%d partitions, worker %d joins: %d moved, want at most %d", partitions, n, moved, limit)
+				}
+			}
+			before = now
+		}
+	}
+}
+
+func checkAssignment(t *testing.T, got map[string][]int, workers []string, partitions int) {
+	t.Helper()
+	var all []int
+	least, most := partitions, 0
+	for _, w := range workers {
+		all = append(all, got[w]...)
+		least, most = min(least, len(got[w])), max(most, len(got[w]))
+	}
+	slices.Sort(all)
+	if len(all) != partitions || len(slices.Compact(all)) != partitions {
+		t.Fatalf("%d workers: %v does not name each of %d partitions once", len(workers), got, partitions)
+	}
+	if most-least > 1 {
+		t.Fatalf("%d workers: loads from %d to %d", len(workers), least, most)
+	}
+}
+
+func movedPartitions(before, now map[string][]int) int {
+	owner := map[int]string{}
+	for w, ps := range before {
+		for _, p := range ps {
+			owner[p] = w
+		}
+	}
+	moved := 0
+	for w, ps := range now {
+		for _, p := range ps {
+			if owner[p] != w {
+				moved++
+			}
+		}
+	}
+	return moved
+}
+
+func TestAssignIgnoresOrderAndRepeats(t *testing.T) {
+	a := Assign([]string{"a", "b", "c"}, 16, "x")
+	b := Assign([]string{"c", "a", "b", "a"}, 16, "x")
+	for w := range a {
+		if !slices.Equal(a[w], b[w]) {
+			t.Errorf("%s: %v and %v", w, a[w], b[w])
+		}
+	}
+	if len(Assign(nil, 16, "x")) != 0 {
+		t.Error("an assignment to nobody")
+	}
+}
+
+func TestQueueIsFirstInFirstOut(t *testing.T) {
+	var q queue
+	q.init()
+	lanes := make([]*lane, 5000)
+	for i := range lanes {
+		lanes[i] = &lane{}
+		q.push(lanes[i])
+	}
+	for i := 0; i < 5000; i += 3 {
+		if !q.remove(lanes[i]) || q.remove(lanes[i]) {
+			t.Fatalf("lane %d: remove must succeed once", i)
+		}
+	}
+	for i := range lanes {
+		if i%3 == 0 {
+			continue
+		}
+		if got, ok := q.tryPop(); !ok || got != lanes[i] {
+			t.Fatalf("lane %d is not next", i)
+		}
+		if q.remove(lanes[i]) {
+			t.Fatalf("lane %d was removed after it was taken", i)
+		}
+	}
+	if _, ok := q.tryPop(); ok {
+		t.Fatal("the queue is not empty")
+	}
+}
+
+func TestQueueWakesEveryWaiter(t *testing.T) {
+	var q queue
+	q.init()
+	const all = 1000
+	var taken atomic.Int64
+	var group sync.WaitGroup
+	for range 8 {
+		group.Go(func() {
+			for {
+				if _, ok := q.pop(); !ok {
+					return
+				}
+				if taken.Add(1) == all {
+					q.close()
+				}
+			}
+		})
+	}
+	for range all {
+		q.push(&lane{})
+	}
+	group.Wait()
+}

@@ -1,0 +1,105 @@
+// Package natstest holds what tests of this module need to break the line between a client and an embedded server.
+// Nothing but tests imports it.
+package natstest
+
+import (
+	"errors"
+	"net"
+	"sync"
+)
+
+// Cable is the line between one client and an embedded server. Give it to the client with
+// nats.InProcessServer(cable). Its zero value needs Server.
+type Cable struct {
+	Server interface{ InProcessConn() (net.Conn, error) }
+
+	mu        sync.Mutex
+	lines     []*line
+	unplugged bool
+}
+
+// InProcessConn makes a new line, unless the cable is unplugged.
+func (c *Cable) InProcessConn() (net.Conn, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.unplugged {
+		return nil, errors.New("the cable is unplugged")
+	}
+	conn, err := c.Server.InProcessConn()
+	if err != nil {
+		return nil, err
+	}
+	l := &line{Conn: conn}
+	c.lines = append(c.lines, l)
+	return l, nil
+}
+
+// Cut closes the present line at once. The client may connect again.
+func (c *Cable) Cut() {
+	c.mu.Lock()
+	lines := c.lines
+	c.lines = nil
+	c.mu.Unlock()
+	for _, l := range lines {
+		_ = l.Close()
+	}
+}
+
+// Unplug cuts, and lets nobody connect until Plug.
+func (c *Cable) Unplug() {
+	c.mu.Lock()
+	c.unplugged = true
+	c.mu.Unlock()
+	c.Cut()
+}
+
+// Plug ends Unplug.
+func (c *Cable) Plug() {
+	c.mu.Lock()
+	c.unplugged = false
+	c.mu.Unlock()
+}
+
+// Deafen loses everything that the server sends from now on. Messages and acknowledgements die on the line until Cut.
+func (c *Cable) Deafen() { c.each(func(l *line) { l.deaf = true }) }
+
+// Mute loses everything that the client sends from now on, until Cut.
+func (c *Cable) Mute() { c.each(func(l *line) { l.mute = true }) }
+
+func (c *Cable) each(change func(*line)) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, l := range c.lines {
+		l.mu.Lock()
+		change(l)
+		l.mu.Unlock()
+	}
+}
+
+type line struct {
+	net.Conn
+	mu         sync.Mutex
+	deaf, mute bool
+}
+
+func (l *line) Read(p []byte) (int, error) {
+	for {
+		n, err := l.Conn.Read(p)
+		l.mu.Lock()
+		deaf := l.deaf
+		l.mu.Unlock()
+		if err != nil || !deaf {
+			return n, err
+		}
+	}
+}
+
+func (l *line) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	mute := l.mute
+	l.mu.Unlock()
+	if mute {
+		return len(p), nil
+	}
+	return l.Conn.Write(p)
+}

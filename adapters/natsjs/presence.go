@@ -1,0 +1,170 @@
+package natsjs
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"log/slog"
+	"slices"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// Assign says which partitions each of the workers prefers, by rendezvous hashing with a bounded load: no worker has
+// two partitions more than another, and a worker that comes or goes moves little. Every worker computes the same.
+func Assign(workers []string, partitions int, salt string) map[string][]int {
+	out := make(map[string][]int, len(workers))
+	if len(workers) == 0 {
+		return out
+	}
+	sorted := slices.Clone(workers)
+	slices.Sort(sorted)
+	sorted = slices.Compact(sorted)
+	least, fuller := partitions/len(sorted), partitions%len(sorted)
+	for n := range partitions {
+		byWeight := slices.Clone(sorted)
+		slices.SortStableFunc(byWeight, func(a, b string) int {
+			return cmp.Compare(weight(b, n, salt), weight(a, n, salt))
+		})
+		for _, w := range byWeight {
+			load := len(out[w])
+			if load < least || load == least && fuller > 0 {
+				if load == least {
+					fuller--
+				}
+				out[w] = append(out[w], n)
+				break
+			}
+		}
+	}
+	return out
+}
+
+func weight(worker string, partition int, salt string) uint64 {
+	h := fnv.New64a()
+	fmt.Fprintf(h, "%s\x00%d\x00%s", worker, partition, salt)
+	x := h.Sum64() // FNV's high bits differ little between similar inputs: mix (splitmix64's finalizer)
+	x ^= x >> 30
+	x *= 0xbf58476d1ce4e5b9
+	x ^= x >> 27
+	x *= 0x94d049bb133111eb
+	return x ^ x>>31
+}
+
+// Presence announces a worker in the presence bucket and tells it of changes among the workers. Safety does not depend
+// on it: it only says who prefers what. If the bucket cannot be read, the last view stands.
+type Presence struct {
+	JetStream jetstream.JetStream
+	Names     Names
+	Worker    string        // unique among workers; letters, digits, - and _
+	Every     time.Duration // default 1s, a third of the bucket's TTL
+	Logger    *slog.Logger  // default: slog.Default
+	// Changed is called with all workers present, this one included, at the start and after each change.
+	Changed func(workers []string)
+}
+
+// Run announces until ctx ends, and withdraws then. It returns nil after such an end.
+func (p *Presence) Run(ctx context.Context) error {
+	if p.Every == 0 {
+		p.Every = time.Second
+	}
+	if p.Logger == nil {
+		p.Logger = slog.Default()
+	}
+	bucket, err := p.JetStream.KeyValue(ctx, p.Names.Workers())
+	if err != nil {
+		return fmt.Errorf("the bucket %s: %w", p.Names.Workers(), err)
+	}
+	defer p.withdraw(bucket)
+	joined := p.watchJoins(ctx, bucket)
+	tick := time.NewTicker(p.Every)
+	defer tick.Stop()
+	var view []string
+	for {
+		now, err := p.refresh(ctx, bucket)
+		switch {
+		case err != nil && ctx.Err() == nil:
+			p.Logger.Debug("the workers' bucket could not be used; the last view stands", "error", err)
+			if view == nil { // alone, as far as we know
+				view = []string{p.Worker}
+				p.Changed(slices.Clone(view))
+			}
+		case err == nil && !slices.Equal(now, view):
+			view = now
+			p.Changed(slices.Clone(view))
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		case <-joined:
+		}
+	}
+}
+
+// refresh renews our own entry and reads all.
+func (p *Presence) refresh(ctx context.Context, bucket jetstream.KeyValue) ([]string, error) {
+	limited, cancel := context.WithTimeout(ctx, 2*p.Every)
+	defer cancel()
+	if _, err := bucket.Put(limited, p.Worker, nil); err != nil {
+		return nil, err
+	}
+	workers, err := bucket.Keys(limited)
+	if err != nil && !errors.Is(err, jetstream.ErrNoKeysFound) {
+		return nil, err
+	}
+	if !slices.Contains(workers, p.Worker) {
+		workers = append(workers, p.Worker)
+	}
+	slices.Sort(workers)
+	return workers, nil
+}
+
+// watchJoins says when a worker has joined or withdrawn, sooner than the next tick would.
+func (p *Presence) watchJoins(ctx context.Context, bucket jetstream.KeyValue) <-chan struct{} {
+	out := make(chan struct{}, 1)
+	watcher, err := bucket.WatchAll(ctx, jetstream.UpdatesOnly())
+	if err != nil {
+		return out
+	}
+	go func() { // ends with the watcher, which ends with ctx
+		defer watcher.Stop() //nolint:errcheck // the connection may be gone
+		known := make(map[string]time.Time)
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case entry, ok := <-watcher.Updates():
+				if !ok {
+					return
+				}
+				if entry == nil || entry.Key() == p.Worker {
+					continue
+				}
+				fresh := time.Since(known[entry.Key()]) > 3*p.Every
+				known[entry.Key()] = time.Now()
+				if entry.Operation() != jetstream.KeyValuePut {
+					delete(known, entry.Key())
+					fresh = true
+				}
+				if fresh {
+					select {
+					case out <- struct{}{}:
+					default:
+					}
+				}
+			}
+		}
+	}()
+	return out
+}
+
+// withdraw takes our entry away, so that others need not wait for its TTL.
+func (p *Presence) withdraw(bucket jetstream.KeyValue) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	_ = bucket.Delete(ctx, p.Worker) // the TTL does it otherwise
+}
