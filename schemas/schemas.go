@@ -43,6 +43,7 @@ type Set struct {
 // schema is one compiled schema and the sentences for the rules that it may find broken.
 type schema struct {
 	compiled *jsonschema.Schema
+	quick    *quick
 	titles   titles
 }
 
@@ -66,7 +67,7 @@ func New() (*Set, error) {
 			return nil, fmt.Errorf("schema %s: %w", name, err)
 		}
 		if name != frameFile {
-			set.byType[typeOf(name)] = &schema{compiled: compiled, titles: titlesOf(compiled)}
+			set.byType[typeOf(name)] = &schema{compiled: compiled, quick: quickOf(compiled), titles: titlesOf(compiled)}
 		}
 	}
 	return set, nil
@@ -112,7 +113,15 @@ func (s *Set) Validate(eventType string, value any) []Problem {
 	if !ok {
 		return []Problem{{Message: fmt.Sprintf("no schema for events of type %q", eventType)}}
 	}
-	err := sch.compiled.Validate(tame(value))
+	if sch.quick.accepts(value) {
+		return nil
+	}
+	return sch.check(value)
+}
+
+// check is Validate by the checker alone.
+func (s *schema) check(value any) []Problem {
+	err := s.compiled.Validate(tame(value))
 	if err == nil {
 		return nil
 	}
@@ -120,7 +129,7 @@ func (s *Set) Validate(eventType string, value any) []Problem {
 	if !errors.As(err, &violation) {
 		return []Problem{{Message: "cannot be checked"}}
 	}
-	return sch.titles.problems(violation)
+	return s.titles.problems(violation)
 }
 
 // Decode reads one JSON value, its numbers as json.Number. Anything but white space behind the value is an error.
