@@ -202,7 +202,7 @@ func conflict(o *events.Outcome, follows *events.Record) *events.Error {
 
 func storageFull(cause error) *events.Error {
 	return &events.Error{Kind: events.Unavailable, Code: events.CodeStorageFull, Op: "append",
-		Message: "the outcome stream is too full to take this record", Cause: cause}
+		Message: "the stream is too full to take this record", Cause: cause}
 }
 
 func unwritable(message string, cause error) *events.Error {

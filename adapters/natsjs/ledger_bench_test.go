@@ -49,6 +49,7 @@ func BenchmarkAppend(b *testing.B) {
 		for b.Loop() {
 			i++
 			cid := fmt.Sprint("cid", i)
+			data, _ = l.encode(&o)
 			_, err := js.PublishMsg(context.Background(), &nats.Msg{
 				Subject: "subrelay.ledger.renew.started.C-10042." + cid,
 				Header: nats.Header{

@@ -10,7 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -20,11 +19,11 @@ import (
 // ledgerBroker is a broker with our streams whose connections can be tampered with, and which can be restarted.
 type ledgerBroker struct {
 	t     testing.TB
-	opts  server.Options
+	dir   string
 	names Names
 
 	mu     sync.Mutex
-	server *server.Server
+	server *Server
 
 	// onReply says what to do with bytes from the server that hold an acknowledgement; nil lets them pass.
 	onReply atomic.Pointer[func() replyFate]
@@ -41,24 +40,17 @@ const (
 
 func startLedgerBroker(t testing.TB) *ledgerBroker {
 	t.Helper()
-	b := &ledgerBroker{t: t, opts: server.Options{
-		DontListen: true, JetStream: true, StoreDir: t.TempDir(), NoLog: true, NoSigs: true, MaxPayload: 1 << 20,
-	}}
+	b := &ledgerBroker{t: t, dir: t.TempDir()}
 	b.start()
-	t.Cleanup(func() { b.stop() })
+	t.Cleanup(b.stop)
 	return b
 }
 
 func (b *ledgerBroker) start() {
 	b.t.Helper()
-	opts := b.opts
-	s, err := server.NewServer(&opts)
+	s, err := StartServer(ServerSettings{StoreDir: b.dir, LazySync: true})
 	if err != nil {
 		b.t.Fatal(err)
-	}
-	s.Start()
-	if !s.ReadyForConnections(10 * time.Second) {
-		b.t.Fatal("the broker does not get ready")
 	}
 	b.mu.Lock()
 	b.server = s
@@ -68,11 +60,9 @@ func (b *ledgerBroker) start() {
 func (b *ledgerBroker) stop() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.server == nil {
-		return
+	if b.server != nil {
+		b.server.Shutdown()
 	}
-	b.server.Shutdown()
-	b.server.WaitForShutdown()
 	b.server = nil
 }
 
@@ -106,29 +96,26 @@ func (b *ledgerBroker) connect() jetstream.JetStream {
 	return js
 }
 
-// createStreams makes the streams as the topology does, as far as these tests depend on it.
+// createStreams applies the topology, and then edits the stream of outcomes.
 func (b *ledgerBroker) createStreams(js jetstream.JetStream, edit ...func(*jetstream.StreamConfig)) {
 	b.t.Helper()
-	for _, cfg := range []jetstream.StreamConfig{
-		{
-			Name: b.names.Outcomes(), Subjects: []string{"subrelay.ledger.>", "subrelay.event.>"}, Discard: jetstream.DiscardNew,
-			SubjectTransform: &jetstream.SubjectTransformConfig{Source: "subrelay.ledger.>", Destination: "subrelay.outcome.>"},
-			RePublish:        &jetstream.RePublish{Source: "subrelay.outcome.>", Destination: "subrelay.outcome.>"},
-		},
-		{Name: b.names.DeadLetters(), Subjects: []string{"subrelay.dead.>"}, Discard: jetstream.DiscardNew},
-		{
-			Name: b.names.Commands(), Subjects: []string{"subrelay.cmd.renew.*", "subrelay.cmd.hold.*"}, Discard: jetstream.DiscardNew,
-			SubjectTransform: &jetstream.SubjectTransformConfig{
-				Source: "subrelay.cmd.*.*", Destination: "subrelay.cmdp.{{partition(4,2)}}.{{wildcard(1)}}.{{wildcard(2)}}",
-			},
-		},
-	} {
-		for _, e := range edit {
-			e(&cfg)
-		}
-		if _, err := js.CreateStream(b.t.Context(), cfg); err != nil {
-			b.t.Fatalf("stream %s: %v", cfg.Name, err)
-		}
+	apply(b.t, js, topology(b.t, kinds(renewSpec, swapSpec)))
+	for _, e := range edit {
+		editOutcomes(b.t, js, e)
+	}
+}
+
+// editOutcomes changes the stream of outcomes.
+func editOutcomes(t testing.TB, js jetstream.JetStream, edit func(*jetstream.StreamConfig)) {
+	t.Helper()
+	s, err := js.Stream(t.Context(), Names{}.Outcomes())
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg := s.CachedInfo().Config
+	edit(&cfg)
+	if _, err := js.UpdateStream(t.Context(), cfg); err != nil {
+		t.Fatal(err)
 	}
 }
 

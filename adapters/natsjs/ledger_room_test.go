@@ -33,13 +33,11 @@ func TestNearlyFull(t *testing.T) {
 }
 
 func TestStartedRefusedWhenNearlyFull(t *testing.T) {
-	_, js, l := ledgerFixture(t, func(c *jetstream.StreamConfig) {
-		if c.Name == (Names{}).Outcomes() {
-			c.MaxMsgs = 100
-		}
+	_, js, _ := ledgerFixture(t, func(c *jetstream.StreamConfig) {
+		c.MaxMsgs = 100
 	})
 	const every = 20 * time.Millisecond
-	l = newTestLedger(t, js, LedgerSettings{FullEvery: every})
+	l := newTestLedger(t, js, LedgerSettings{FullEvery: every})
 	for i := range 95 {
 		mustAppend(t, l, record("C1", fmt.Sprint("a", i), events.Rejected, 0), 0)
 	}
@@ -67,13 +65,7 @@ func TestStartedRefusedWhenNearlyFull(t *testing.T) {
 		t.Fatalf("a result in a full stream: %v", err)
 	case <-time.After(50 * time.Millisecond):
 	}
-	s, err := js.Stream(t.Context(), Names{}.Outcomes())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := s.Purge(t.Context(), jetstream.WithPurgeKeep(10)); err != nil {
-		t.Fatal(err)
-	}
+	editOutcomes(t, js, func(c *jetstream.StreamConfig) { c.MaxMsgs = 1000 })
 	if err := <-done; err != nil {
 		t.Fatalf("the result, once there was room: %v", err)
 	}
@@ -92,9 +84,7 @@ func TestStartedRefusedWhenNearlyFull(t *testing.T) {
 // The stream's own refusal counts at once, however fresh the last look.
 func TestStartedRefusedByTheStream(t *testing.T) {
 	_, js, _ := ledgerFixture(t, func(c *jetstream.StreamConfig) {
-		if c.Name == (Names{}).Outcomes() {
-			c.MaxBytes = 20000
-		}
+		c.MaxBytes = 20000
 	})
 	l := newTestLedger(t, js, LedgerSettings{FullEvery: time.Hour})
 	if l.room.full(t.Context()) {
