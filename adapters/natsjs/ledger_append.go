@@ -26,6 +26,7 @@ const (
 	errCodeMemoryExceeded        jetstream.ErrorCode = 10028
 	errCodeStorageExceeded       jetstream.ErrorCode = 10047
 	errCodeStoreFailed           jetstream.ErrorCode = 10077
+	errCodeHeaderTooLarge        jetstream.ErrorCode = 10097
 )
 
 // Append writes o behind the record with sequence after (0: it must be the command's first) and returns the sequence it
@@ -118,7 +119,7 @@ func (w *write) judge(failed error) (end bool, err error) {
 	switch {
 	case errors.Is(failed, nats.ErrConnectionClosed):
 		return true, storageError("append "+w.o.EventID(), failed)
-	case errors.Is(failed, nats.ErrMaxPayload) || hasCode(failed, jetstream.JSErrCodeStreamMessageExceedsMaximum):
+	case tooLarge(failed):
 		return true, unwritable("the record is larger than the broker takes", failed)
 	case noRoom(failed):
 		w.ledger.room.noteFull()
@@ -172,6 +173,11 @@ func isConflict(err error) bool {
 func noRoom(err error) bool {
 	return hasCode(err, errCodeStoreFailed) || hasCode(err, errCodeInsufficientResources) ||
 		hasCode(err, errCodeMemoryExceeded) || hasCode(err, errCodeStorageExceeded)
+}
+
+// tooLarge reports whether the message can never be stored, whatever the room.
+func tooLarge(err error) bool {
+	return errors.Is(err, nats.ErrMaxPayload) || hasCode(err, jetstream.JSErrCodeStreamMessageExceedsMaximum) || hasCode(err, errCodeHeaderTooLarge)
 }
 
 // hasCode reports whether err is the server's error with this code.
