@@ -161,6 +161,9 @@ const maxName = 128
 // maskText masks every value that looksSecret finds. The search goes on within the end of a value: what looked like a
 // value may be the next name.
 func maskText(raw []byte) []byte {
+	if !mayHoldSecret(raw) {
+		return raw
+	}
 	var out []byte
 	done := 0 // raw up to here is in out
 	for at := 0; at < len(raw); {
@@ -180,6 +183,24 @@ func maskText(raw []byte) []byte {
 		return raw
 	}
 	return append(out, raw[done:]...)
+}
+
+// mayHoldSecret is a fast look at raw: false where looksSecret surely finds nothing. The pattern alone would take a
+// second for the largest command.
+func mayHoldSecret(raw []byte) bool {
+	folded := make([]byte, 0, len(raw))
+	for _, c := range raw {
+		switch {
+		case c == '-' || c == '_' || c == '.' || c == ' ':
+			continue
+		case c >= 'A' && c <= 'Z':
+			c += 'a' - 'A'
+		}
+		folded = append(folded, c)
+	}
+	holds := func(s string) bool { return bytes.Contains(folded, []byte(s)) }
+	// An escaped letter may be any; the long s and the Kelvin sign are letters of ASCII when case is ignored.
+	return slices.ContainsFunc(secretNames, holds) || holds(`\u`) || holds("\u017f") || holds("\u212a")
 }
 
 // repeatsMembers reports whether an object in raw, which is valid JSON, has two members of one name.

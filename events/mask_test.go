@@ -110,6 +110,21 @@ func TestMaskLeavesTheRestByteForByte(t *testing.T) {
 	}
 }
 
+// Text goes through the pattern only where it may hold a name: that look must not miss what the pattern finds.
+func FuzzMaskText(f *testing.F) {
+	f.Add("", "=", "s3")
+	f.Add("x ", ": ", "'s3'")
+	f.Fuzz(func(t *testing.T, before, between, value string) {
+		for _, name := range []string{"token", "TO-KEN", "to.k e_n", "\u017fecret", "to\u212aen", `\u0074oken`, "P-W-D", "api. key", "refresh token"} {
+			plain := string(events.Mask([]byte(before + "token" + between + value + "!")))
+			spelled := string(events.Mask([]byte(before + name + between + value + "!")))
+			if want := strings.Replace(plain, before+"token", before+name, 1); strings.HasPrefix(plain, before+"token") && spelled != want {
+				t.Errorf("as token: %q\nas %s: %q", plain, name, spelled)
+			}
+		}
+	})
+}
+
 // Whoever sends rubbish must not keep a worker busy: a command may have 256 KiB, and time must not grow with its square.
 func TestMaskIsQuickWithRubbish(t *testing.T) {
 	const size = 16 << 10
