@@ -135,6 +135,11 @@ func TestCheck(t *testing.T) {
 			s.renew("a").record(events.Started, 1).begin(1).end().record(events.Deferred, 1).
 				record(events.Started, 2).applied(2).record(events.Succeeded, 2)
 		}, history.Report{Commands: 1, Succeeded: 1, Calls: 2, Effects: 1}, nil},
+		{"a call without an effect has no place in the order", func(s *scene) {
+			a, b := s.renew("a"), s.renew("b")
+			a.succeeds()
+			b.record(events.Started, 1).begin(1).end().record(events.Deferred, 1).record(events.Started, 2).applied(2).record(events.Succeeded, 2)
+		}, history.Report{Commands: 2, Succeeded: 2, Calls: 3, Effects: 2}, nil},
 		{"every other end", func(s *scene) {
 			s.renew("invalid").letter(events.DeadInvalid).record(events.Rejected, 0)
 			s.renew("refused").record(events.Started, 1).begin(1).end().letter(events.DeadRefused).record(events.Rejected, 1)
@@ -303,6 +308,11 @@ func TestCheck(t *testing.T) {
 
 		{"a success without a start", func(s *scene) { s.renew("a").record(events.Succeeded, 1) },
 			history.Report{Commands: 1, Succeeded: 1, LostEffects: 1, BadRecords: 1}, []string{"bad_record a: succeeded of attempt 1, follows nothing", "lost_effect a:"}},
+		{"a refusal of an attempt that never began", func(s *scene) { s.renew("a").letter(events.DeadRefused).record(events.Rejected, 1) },
+			history.Report{Commands: 1, Rejected: 1, BadRecords: 1}, []string{"bad_record a: rejected of attempt 1, follows nothing"}},
+		{"a result of another attempt", func(s *scene) {
+			s.renew("a").record(events.Started, 1).letter(events.DeadExhausted).record(events.Failed, 2)
+		}, history.Report{Commands: 1, Failed: 1, BadRecords: 1}, []string{"bad_record a: failed of attempt 2, follows started of attempt 1"}},
 		{"an attempt started twice", func(s *scene) {
 			s.renew("a").record(events.Started, 1).record(events.Started, 1).applied(1).record(events.Succeeded, 1)
 		}, history.Report{Commands: 1, Succeeded: 1, Calls: 1, Effects: 1, BadRecords: 1}, []string{"bad_record a: follows started of attempt 1"}},
