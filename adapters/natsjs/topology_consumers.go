@@ -127,16 +127,16 @@ func (t *Topology) overlooked(ctx context.Context, stream jetstream.Stream, have
 		if slices.Contains(filtersOf(have), f) {
 			continue
 		}
-		msg, err := stream.GetMsg(ctx, 1, jetstream.WithGetMsgSubject(f))
-		if errors.Is(err, jetstream.ErrMsgNotFound) {
-			continue
-		}
+		first, err := nextOn(ctx, stream, f, 1)
 		if err != nil {
-			return "", brokerError("looking for messages on "+f, err)
+			return "", err
+		}
+		if first == ^uint64(0) {
+			continue
 		}
 		return fmt.Sprintf("commands on %s are stored already (the first has sequence %d), and the consumer %s does not listen there: "+
 			"if its filter were widened now it would never deliver them. Stop the workers, delete the consumer %s, and apply again: "+
-			"it will go through all stored commands once more, and what is done is only acknowledged", f, msg.Sequence, want.Durable, want.Durable), nil
+			"it will go through all stored commands once more, and what is done is only acknowledged", f, first, want.Durable, want.Durable), nil
 	}
 	return "", nil
 }
@@ -144,7 +144,7 @@ func (t *Topology) overlooked(ctx context.Context, stream jetstream.Stream, have
 // takenElsewhere refuses a kind that the consumers of another upstream deliver: it would run twice.
 func takenElsewhere(want jetstream.ConsumerConfig, all map[string]*jetstream.ConsumerInfo) string {
 	for name, info := range all {
-		if name == want.Durable || info.Config.AckPolicy != jetstream.AckExplicitPolicy || info.Config.PriorityPolicy != jetstream.PriorityPolicyPinned {
+		if name == want.Durable || !runsCommands(&info.Config) {
 			continue
 		}
 		for _, f := range want.FilterSubjects {
@@ -155,6 +155,11 @@ func takenElsewhere(want jetstream.ConsumerConfig, all map[string]*jetstream.Con
 		}
 	}
 	return ""
+}
+
+// runsCommands tells a consumer of workers, of any version, from one that an operator made to look at commands.
+func runsCommands(c *jetstream.ConsumerConfig) bool {
+	return c.AckPolicy == jetstream.AckExplicitPolicy && c.PriorityPolicy == jetstream.PriorityPolicyPinned
 }
 
 func filtersOf(c *jetstream.ConsumerConfig) []string {
