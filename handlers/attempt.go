@@ -43,7 +43,7 @@ func (j *Job) Attempt(ctx context.Context, probe bool) (next events.Next, err er
 		defer end()
 		return j.unapplied(lasting, record, errStopping, false, j.finish), errNotAsked
 	case time.Since(began) > j.d.PublishTimeout:
-		return j.interrupted(ctx, record), errNotAsked
+		return j.unapplied(ctx, record, errTooLate, false, j.finish), errNotAsked
 	}
 	return j.call(ctx, record, plan, probe)
 }
@@ -53,6 +53,10 @@ var errNotAsked error = &events.Error{Kind: events.Internal, Code: events.CodeIn
 
 // errStopping is why an attempt that a stopping worker had begun did not reach the upstream.
 var errStopping = &events.Error{Kind: events.Unavailable, Code: events.CodeShutdown, Message: "the worker stopped before it called"}
+
+// errTooLate is why an attempt was not called whose start was stored, or was seen to be stored, too late.
+var errTooLate = &events.Error{Kind: events.Unavailable, Code: events.CodeLate,
+	Message: "the start was stored too late to call in time; nothing was called"}
 
 func (j *Job) policy() Policy { return j.d.Policies[j.cmd.Kind] }
 
@@ -129,9 +133,7 @@ func (j *Job) writeStart(ctx context.Context, plan json.RawMessage, began time.T
 	o.Token = j.newToken()
 	o.Spent = &spent
 	o.Start = &events.Start{Worker: j.d.Worker, Deadline: began.Add(j.d.PublishTimeout + j.d.callLimit()).UTC(), Settle: plan}
-	limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), j.d.PublishTimeout)
-	defer cancel()
-	record, err := j.append(limited, o)
+	record, err := j.append(context.WithoutCancel(ctx), o)
 	if err == nil {
 		j.unstored = 0
 		j.start = start{token: o.Token}

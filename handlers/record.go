@@ -33,9 +33,11 @@ func (j *Job) succeeded(record *events.Record, result json.RawMessage) events.Ou
 	return o
 }
 
-// append stores a record behind the last one known, once.
+// append stores a record behind the last one known, in PublishTimeout or not at all as far as we know.
 func (j *Job) append(ctx context.Context, o events.Outcome) (*events.Record, error) {
-	seq, err := j.d.Ledger.Append(ctx, o, j.history.LastSeq())
+	limited, cancel := context.WithTimeout(ctx, j.d.PublishTimeout)
+	defer cancel()
+	seq, err := j.d.Ledger.Append(limited, o, j.history.LastSeq())
 	if err != nil {
 		return nil, err
 	}
@@ -52,9 +54,7 @@ func (j *Job) readHistory(ctx context.Context) (events.History, error) {
 
 // conclude stores what the next step would find out again, should it not be stored now.
 func (j *Job) conclude(ctx context.Context, o events.Outcome) events.Next {
-	limited, cancel := context.WithTimeout(ctx, j.d.PublishTimeout)
-	defer cancel()
-	_, err := j.append(limited, o)
+	_, err := j.append(ctx, o)
 	switch {
 	case err == nil:
 		return j.proceed(ctx)

@@ -13,8 +13,7 @@ import (
 // record: clocks of other machines prove nothing.
 func (j *Job) interrupted(ctx context.Context, last *events.Record) events.Next {
 	if j.uncalled(last.Token) {
-		return j.unapplied(ctx, last, &events.Error{Kind: events.Unavailable, Code: events.CodeLate,
-			Message: "the start was stored too late to call in time; nothing was called"}, false, j.conclude)
+		return j.unapplied(ctx, last, errTooLate, false, j.conclude)
 	}
 	if j.start.token != last.Token {
 		ready := time.Now().Add(j.d.settleWait())
