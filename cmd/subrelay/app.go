@@ -1,0 +1,235 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"subrelay/adapters/natsjs"
+	"subrelay/adapters/upstream"
+	"subrelay/handlers"
+	"subrelay/schemas"
+)
+
+// AppOptions are what an App needs beside its configuration. The zero value of a field stands for its default.
+type AppOptions struct {
+	// Config is used with its defaults filled in.
+	Config Config
+	// Connect connects to NATS with the options that the App needs, such as its reactions to a reconnect. It may change
+	// them, to connect in-process or through a wrapper. The App closes the connection. Default natsjs.Connect.
+	Connect func(natsjs.ConnectOptions) (*nats.Conn, error)
+	// Dial opens connections to upstreams. Default: a net.Dialer.
+	Dial upstream.Dial
+	// Logger gets what the worker has to say. Default slog.Default.
+	Logger *slog.Logger
+	// WatchEvery is how often open doubts and dead letters are counted for the metrics. Default 1 minute; negative
+	// never.
+	WatchEvery time.Duration
+}
+
+// App is the whole worker: it serves every upstream's commands from NATS, with health and metrics beside. It is made by
+// NewApp and run once. It has no signal handling, and listens nowhere where worker.http_addr is "none"; it runs inside a
+// testing/synctest bubble, given connections that do.
+type App struct {
+	AppOptions
+	name     string
+	stations []*station // one per upstream
+	topology *natsjs.Topology
+	schemas  *schemas.Set
+	metrics  *metrics
+	listener net.Listener // nil: no health and metrics over HTTP
+	dials    *dials
+
+	ready     chan struct{}
+	readyOnce sync.Once
+	killed    context.Context
+	kill      context.CancelFunc
+
+	mu       sync.Mutex
+	conn     *nats.Conn
+	stopping bool
+}
+
+// NewApp checks the whole configuration and builds what needs no broker. It opens the listener for health and metrics,
+// which Run or Close closes.
+func NewApp(o AppOptions) (*App, error) {
+	o.Config = o.Config.withDefaults()
+	if err := o.Config.check(); err != nil {
+		return nil, err
+	}
+	if o.Connect == nil {
+		o.Connect = natsjs.Connect
+	}
+	if o.Dial == nil {
+		o.Dial = (&net.Dialer{}).DialContext
+	}
+	o.Logger = cmp.Or(o.Logger, slog.Default())
+	o.WatchEvery = cmp.Or(o.WatchEvery, time.Minute)
+	a := &App{
+		AppOptions: o, name: cmp.Or(o.Config.Worker.Name, workerName(randomName())),
+		ready: make(chan struct{}), dials: newDials(o.Dial),
+	}
+	a.killed, a.kill = context.WithCancel(context.Background())
+	return a, a.build()
+}
+
+func (a *App) build() (err error) {
+	if a.topology, err = a.Config.topology(); err != nil {
+		return err
+	}
+	if a.schemas, err = schemas.New(); err != nil {
+		return err
+	}
+	for kind, policy := range a.Config.Retry.policies() {
+		if err := policy.Validate(); err != nil {
+			return fmt.Errorf("retry.%s: %w", kind, err)
+		}
+	}
+	tvms, err := a.newTVMS()
+	if err != nil {
+		return err
+	}
+	a.stations = []*station{tvms}
+	a.metrics = newMetrics(a.stations)
+	if addr := a.Config.Worker.HTTPAddr; addr != noListen {
+		if a.listener, err = net.Listen("tcp", addr); err != nil {
+			return hinted(fmt.Errorf("worker.http_addr: %w", err), "choose another address, port 0 for a free one, or \"none\"")
+		}
+	}
+	return nil
+}
+
+// Close gives free what NewApp took, for an App that is never run.
+func (a *App) Close() {
+	if a.listener != nil {
+		_ = a.listener.Close()
+	}
+}
+
+// Name is the worker's name.
+func (a *App) Name() string { return a.name }
+
+// Ready is closed when the worker has connected, found its streams as they must be, and begun to take commands.
+func (a *App) Ready() <-chan struct{} { return a.ready }
+
+// HTTPAddr is where health and metrics are served, "" for nowhere.
+func (a *App) HTTPAddr() string {
+	if a.listener == nil {
+		return ""
+	}
+	return a.listener.Addr().String()
+}
+
+// Registry holds the worker's metrics.
+func (a *App) Registry() *prometheus.Registry { return a.metrics.registry }
+
+// Guard is the guard before the first upstream of this name, nil where there is none.
+func (a *App) Guard(name string) *upstream.Guard {
+	for _, s := range a.stations {
+		if string(s.name) == name {
+			return s.guard
+		}
+	}
+	return nil
+}
+
+// Kill ends the worker as a crash would: its connections break at once, nothing is handed back, unpinned or recorded
+// any more. For tests of what comes after. Run returns an error that says so.
+func (a *App) Kill() {
+	a.kill()
+	a.mu.Lock()
+	conn := a.conn
+	a.mu.Unlock()
+	if conn != nil {
+		conn.Close()
+	}
+	a.dials.cut()
+}
+
+var errKilled = errors.New("the worker was killed")
+
+// Run works until ctx ends, and then ends gracefully: it takes nothing new, hands back what has not started, and lets
+// what has finish, for worker.grace at most. It returns nil after such an end.
+func (a *App) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(a.killed, cancel)()
+	stopHTTP := a.serveHTTP()
+	err := a.work(ctx)
+	stopHTTP()
+	a.dials.cut()
+	for _, s := range a.stations {
+		s.guard.Close()
+	}
+	if a.killed.Err() != nil {
+		return errKilled
+	}
+	return err
+}
+
+// work connects and serves until ctx ends.
+func (a *App) work(ctx context.Context) error {
+	lost := make(chan error, 1)
+	conn, err := a.connect(ctx, lost)
+	if err != nil || conn == nil {
+		return err
+	}
+	defer conn.Close()
+	js, err := jetstream.New(conn)
+	if err != nil {
+		return err
+	}
+	if err := a.applyTopology(ctx, js); err != nil {
+		return endedBy(ctx, err)
+	}
+	if err := a.assemble(js); err != nil {
+		return err
+	}
+	return a.deliver(ctx, js, lost)
+}
+
+// endedBy is nil where err only says that ctx has ended.
+func endedBy(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
+func (a *App) markReady() { a.readyOnce.Do(func() { close(a.ready) }) }
+
+func (a *App) setConn(conn *nats.Conn) {
+	a.mu.Lock()
+	a.conn = conn
+	a.mu.Unlock()
+	if a.killed.Err() != nil {
+		conn.Close()
+	}
+}
+
+func (a *App) setStopping() {
+	a.mu.Lock()
+	a.stopping = true
+	a.mu.Unlock()
+}
+
+func (a *App) state() (conn *nats.Conn, stopping bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.conn, a.stopping
+}
+
+var (
+	_ handlers.Observer = (*metrics)(nil)
+	_ http.Handler      = (*health)(nil)
+)

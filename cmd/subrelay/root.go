@@ -1,0 +1,112 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/spf13/cobra"
+)
+
+// constructors lists every command of the program, in the order of its help.
+func constructors() []func(*cli) *cobra.Command {
+	return []func(*cli) *cobra.Command{
+		newUpCommand,
+		newWorkerCommand,
+		newSandboxCommand,
+		newPublishCommand,
+		newOutcomesCommand,
+		newShowCommand,
+		newTopologyCommand,
+		newValidateCommand,
+		newSubjectCommand,
+		newVersionCommand,
+	}
+}
+
+// cli is what every command shares: the streams, the environment and the common flags.
+type cli struct {
+	stdin          io.Reader
+	stdout, stderr io.Writer
+	environ        []string // as os.Environ gives it
+
+	natsURL    string // --nats
+	creds      string // --creds
+	configFile string // --config
+	output     string // -o
+	wantJSON   bool   // output is json
+}
+
+func newCLI(stdin io.Reader, stdout, stderr io.Writer, environ []string) *cli {
+	return &cli{stdin: stdin, stdout: stdout, stderr: stderr, environ: environ}
+}
+
+// newRoot is the root command with all others.
+func newRoot(c *cli) *cobra.Command {
+	root := &cobra.Command{
+		Use:   "subrelay",
+		Short: "Carry out billing's subscription commands, each exactly once or said otherwise",
+		Long: `subrelay stands between a billing system and the systems that hold subscriptions. Billing publishes a command as a
+CloudEvent on a NATS JetStream subject; subrelay calls the upstream once, behind a circuit breaker, and publishes one
+final outcome, which anybody may subscribe to or replay.
+
+` + exitHelp,
+		Example: `  subrelay up                                        # everything at once, to try it
+  subrelay publish renew --customer C-10042 --months 1 --wait
+  subrelay outcomes --follow`,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Args:          cobra.ArbitraryArgs,
+		RunE:          chooseCommand,
+		PersistentPreRunE: func(*cobra.Command, []string) error {
+			return c.checkOutput()
+		},
+	}
+	flags := root.PersistentFlags()
+	flags.StringVar(&c.natsURL, "nats", "", "URL of the NATS server, several comma-separated (default nats://127.0.0.1:4222)")
+	flags.StringVar(&c.creds, "creds", "", "NATS credentials file")
+	flags.StringVar(&c.configFile, "config", "", "configuration file, YAML (default $SUBRELAY_CONFIG)")
+	flags.StringVarP(&c.output, "output", "o", outputTable, "output: table or json (one object per line)")
+	_ = root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]cobra.Completion{outputTable, outputJSON}, cobra.ShellCompDirectiveNoFileComp))
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usagef("%w", err) })
+	root.CompletionOptions.SetDefaultShellCompDirective(cobra.ShellCompDirectiveNoFileComp)
+	for _, construct := range constructors() {
+		root.AddCommand(construct(c))
+	}
+	return root
+}
+
+func (c *cli) checkOutput() error {
+	if c.output != outputTable && c.output != outputJSON {
+		return usagef("-o is %q, and must be table or json", c.output)
+	}
+	c.wantJSON = c.output == outputJSON
+	return nil
+}
+
+// chooseCommand is what a command that only groups others does when it is called itself.
+func chooseCommand(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return cmd.Help()
+	}
+	var near string
+	if found := cmd.SuggestionsFor(args[0]); len(found) > 0 {
+		near = fmt.Sprintf("; did you mean %s?", strings.Join(found, ", "))
+	}
+	return usagef("there is no command %q%s", args[0], near)
+}
+
+// wantArgs checks that a command has exactly the named arguments, such as "KIND", "KEY".
+func wantArgs(names ...string) cobra.PositionalArgs {
+	return func(_ *cobra.Command, args []string) error {
+		switch {
+		case len(args) < len(names):
+			return usagef("%s is missing", strings.Join(names[len(args):], " and "))
+		case len(args) > len(names) && len(names) == 0:
+			return usagef("takes no arguments, and got %q", args[0])
+		case len(args) > len(names):
+			return usagef("takes only %s, and got %q too", strings.Join(names, " and "), args[len(names)])
+		}
+		return nil
+	}
+}

@@ -1,0 +1,81 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"log/slog"
+
+	"github.com/spf13/cobra"
+
+	"subrelay/adapters/natsjs"
+)
+
+func newWorkerCommand(c *cli) *cobra.Command {
+	var httpAddr, name string
+	cmd := &cobra.Command{
+		Use:   "worker",
+		Short: "Run the service against a NATS server",
+		Long: `Run the service: take commands from NATS, call the upstreams, publish outcomes, until a signal. Any number of workers
+share the work. The configuration file is subrelay.example.yaml with your values; every setting can be given as an
+environment variable instead, such as SUBRELAY_TVMS_AUTH_TOKEN for tvms.auth_token.
+
+The first SIGTERM or SIGINT ends it gracefully: nothing new is taken, what has started may finish within worker.grace,
+the rest is handed back. The second ends it at once.`,
+		Example: `  subrelay worker --config /etc/subrelay.yaml
+  SUBRELAY_TVMS_AUTH_TOKEN=... subrelay worker --nats nats://broker:4222 --config subrelay.yaml
+  curl -s http://127.0.0.1:8480/readyz`,
+		Args: wantArgs(),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg, err := c.loadConfig()
+			if err != nil {
+				return err
+			}
+			cfg.Worker.HTTPAddr = cmp.Or(httpAddr, cfg.Worker.HTTPAddr)
+			cfg.Worker.Name = cmp.Or(name, cfg.Worker.Name)
+			return c.work(cmd.Context(), cfg)
+		},
+	}
+	cmd.Flags().StringVar(&httpAddr, "http-addr", "", "address of health and metrics, or none (default from the configuration)")
+	cmd.Flags().StringVar(&name, "name", "", "this worker's name (default from the configuration, or the host's name and a random part)")
+	return cmd
+}
+
+// work runs one worker until ctx ends.
+func (c *cli) work(ctx context.Context, cfg Config) error {
+	log := c.logger(cfg.Log)
+	for _, stray := range strayEnv(environment(c.environ)) {
+		log.Warn("an environment variable names no setting: " + stray)
+	}
+	app, err := NewApp(AppOptions{Config: cfg, Logger: log})
+	if err != nil {
+		return err
+	}
+	app.announce()
+	return app.Run(ctx)
+}
+
+// announce says what the worker will do.
+func (a *App) announce() {
+	a.Logger.Info("worker "+a.name, "version", readBuild().Version, "nats", natsjs.RedactURL(a.Config.NATS.URL),
+		"prefix", a.Config.Prefix, "partitions", a.Config.Streams.Partitions, "http", cmp.Or(a.HTTPAddr(), noListen))
+	policies := a.Config.Retry.policies()
+	for _, s := range a.stations {
+		a.Logger.Info("upstream "+string(s.name), "concurrency", s.guard.Concurrency(), "call_timeout", s.guard.CallTimeout())
+		for _, f := range s.families {
+			settling := "in doubt where a call is unclear"
+			if f.Settling().Means {
+				settling = "reads back where a call is unclear"
+			}
+			a.Logger.Info(string(f.Spec().Kind)+": "+policies[f.Spec().Kind].String(), "settling", settling)
+		}
+	}
+}
+
+// logger logs to stderr, as the settings say.
+func (c *cli) logger(s LogConfig) *slog.Logger {
+	options := &slog.HandlerOptions{Level: s.Level}
+	if s.Format == logJSON {
+		return slog.New(slog.NewJSONHandler(c.stderr, options))
+	}
+	return slog.New(slog.NewTextHandler(c.stderr, options))
+}
