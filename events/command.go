@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 	"unicode"
@@ -155,16 +156,49 @@ func HashData(typ string, value any) (string, error) {
 	return hex.EncodeToString(h.Sum(nil))[:32], nil
 }
 
-// Again is the n-th deliberate repetition of a command's event: the same request under the id "<id>~<n>", caused by
-// the first. It is a new command with a cid of its own; the same n gives the same command, so that repeating the verb
-// is harmless. The expirytime, which would end it at once, is dropped, and so is the time.
+// Again is a deliberate repetition of a command's event: the same request under the id "<base>~<n>", caused by e. base
+// is e's id, or, where e is a repetition itself, the id of the first of them, so that a base's repetitions are numbered
+// through. It is a new command with a cid of its own; the same n gives the same command, so that repeating the verb is
+// harmless. The expirytime, which would end it at once, is dropped, and so is the time.
 func Again(e event.Event, n int) event.Event {
+	base, _ := Repetition(e)
 	next := e.Clone()
-	next.SetID(fmt.Sprintf("%s~%d", e.ID(), n))
+	next.SetID(RepetitionID(base, n))
 	next.SetExtension(ExtCausation, CID(e.Source(), e.ID(), e.Subject()))
 	next.SetExtension(ExtExpiry, nil)
 	next.Context = withoutTime(next.Context)
 	return next
+}
+
+// RepetitionID is the id of the n-th repetition of the command with the id base.
+func RepetitionID(base string, n int) string { return fmt.Sprintf("%s~%d", base, n) }
+
+// maxRepetitions is more repetitions than any command can have: no larger number is taken for one.
+const maxRepetitions = 10_000
+
+// Repetition reports which repetition e is, and of the command with which id; n is 0 where e is none. Only what Again
+// has made counts: an id of billing's own that ends with "~5", and was not caused by a command of this base, is a base.
+func Repetition(e event.Event) (base string, n int) {
+	id := e.ID()
+	i := strings.LastIndexByte(id, '~')
+	cause, ok := e.Extensions()[ExtCausation].(string)
+	if i <= 0 || !ok {
+		return id, 0
+	}
+	n, err := strconv.Atoi(id[i+1:])
+	if err != nil || n < 1 || n > maxRepetitions || RepetitionID(id[:i], n) != id {
+		return id, 0
+	}
+	base = id[:i]
+	if cause == CID(e.Source(), base, e.Subject()) {
+		return base, n
+	}
+	for k := range n - 1 {
+		if cause == CID(e.Source(), RepetitionID(base, k+1), e.Subject()) {
+			return base, n
+		}
+	}
+	return id, 0
 }
 
 func withoutTime(ctx event.EventContext) event.EventContext {

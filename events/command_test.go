@@ -241,6 +241,42 @@ func TestAgain(t *testing.T) {
 	}
 }
 
+func TestAgainOfARepetition(t *testing.T) {
+	first := parse(t, map[string]any{})
+	second := events.Again(*first, 1)
+	third := events.Again(second, 2)
+	if third.ID() != "inv-42~2" {
+		t.Errorf("the repetition of %s has the id %s: a base's repetitions are numbered through", second.ID(), third.ID())
+	}
+	if cause := third.Extensions()[events.ExtCausation]; cause != events.CID("/billing", "inv-42~1", "C 1") {
+		t.Errorf("causationid %v, want the cid of %s", cause, second.ID())
+	}
+	for name, tt := range map[string]struct {
+		id, cause string
+		base      string
+		n         int
+	}{
+		"the first":                      {"inv-42", "", "inv-42", 0},
+		"a repetition":                   {"inv-42~3", events.CID("/billing", "inv-42", "C 1"), "inv-42", 3},
+		"a repetition of one":            {"inv-42~3", events.CID("/billing", "inv-42~2", "C 1"), "inv-42", 3},
+		"billing's own":                  {"inv~42", "", "inv~42", 0},
+		"billing's own, caused":          {"inv~42", events.CID("/billing", "order-1", "C 1"), "inv~42", 0},
+		"caused by a later one":          {"inv-42~3", events.CID("/billing", "inv-42~4", "C 1"), "inv-42~3", 0},
+		"a spelling that Again does not": {"inv-42~03", events.CID("/billing", "inv-42", "C 1"), "inv-42~03", 0},
+		"no base":                        {"~1", events.CID("/billing", "", "C 1"), "~1", 0},
+		"a number beyond all":            {"inv-42~123456789", events.CID("/billing", "inv-42", "C 1"), "inv-42~123456789", 0},
+	} {
+		e := first.Clone()
+		e.SetID(tt.id)
+		if tt.cause != "" {
+			e.SetExtension(events.ExtCausation, tt.cause)
+		}
+		if base, n := events.Repetition(e); base != tt.base || n != tt.n {
+			t.Errorf("%s: Repetition(%s) = %s, %d, want %s, %d", name, tt.id, base, n, tt.base, tt.n)
+		}
+	}
+}
+
 func hash(t *testing.T, typ, data string) string {
 	t.Helper()
 	d := json.NewDecoder(strings.NewReader(data))
