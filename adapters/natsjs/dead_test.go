@@ -364,7 +364,7 @@ func TestDeadListErrors(t *testing.T) {
 	_, _, d := deadFixture(t)
 	mustPut(t, d, deadLetter(1, events.DeadInvalid))
 	stop := errors.New("enough")
-	if err := d.List(t.Context(), DeadQuery{}, func(Letter) error { return stop }); err != stop {
+	if err := d.List(t.Context(), DeadQuery{}, func(Letter) error { return stop }); !errors.Is(err, stop) {
 		t.Errorf("got %v", err)
 	}
 }

@@ -112,7 +112,7 @@ func (w *write) message() *nats.Msg {
 	}
 }
 
-var structuredContentType = []string{"application/cloudevents+json"}
+var structuredContentType = []string{mediaStructured}
 
 // judge says whether the failure of a try ends the whole, and what to report if nothing better is learnt.
 func (w *write) judge(failed error) (end bool, err error) {

@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"net"
+	"regexp"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -27,6 +29,8 @@ type ledgerBroker struct {
 
 	// onReply says what to do with bytes from the server that hold an acknowledgement; nil lets them pass.
 	onReply atomic.Pointer[func() replyFate]
+	// onDelivery says whether bytes from the server that hold a consumer's message get lost; nil lets them pass.
+	onDelivery atomic.Pointer[func() bool]
 }
 
 // replyFate is what happens to bytes from the server.
@@ -133,14 +137,53 @@ func times(n int64, fate replyFate) func() replyFate {
 	}
 }
 
+// loseDelivery loses the next message that a consumer is sent, and closes the channel when it is lost.
+func (b *ledgerBroker) loseDelivery() <-chan struct{} {
+	lost := make(chan struct{})
+	var once atomic.Bool
+	lose := func() bool {
+		if !once.CompareAndSwap(false, true) {
+			return false
+		}
+		close(lost)
+		return true
+	}
+	b.onDelivery.Store(&lose)
+	return lost
+}
+
 type tamperedConn struct {
 	net.Conn
 	broker *ledgerBroker
+	skip   int // bytes of a lost message that are still to come
 }
+
+// dropDelivery removes a consumer's message that gets lost from p, all of it and nothing else, and returns how many
+// bytes are left.
+func (c *tamperedConn) dropDelivery(p []byte) int {
+	at := 0
+	if lose := c.broker.onDelivery.Load(); c.skip == 0 && lose != nil {
+		line := deliveryLine.FindSubmatchIndex(p)
+		if line == nil || !(*lose)() {
+			return len(p)
+		}
+		size, _ := strconv.Atoi(string(p[line[2]:line[3]]))
+		at, c.skip = line[0], line[1]-line[0]+size+len("\r\n")
+	}
+	dropped := min(c.skip, len(p)-at)
+	c.skip -= dropped
+	return at + copy(p[at:], p[at+dropped:])
+}
+
+// deliveryLine is the line that begins a consumer's message; its group is the size of what follows.
+var deliveryLine = regexp.MustCompile(`H?MSG \S+ \S+ \$JS\.ACK\.\S+ (?:\d+ )?(\d+)\r\n`)
 
 func (c *tamperedConn) Read(p []byte) (int, error) {
 	for {
 		n, err := c.Conn.Read(p)
+		if n = c.dropDelivery(p[:n]); n == 0 && err == nil {
+			continue
+		}
 		decide := c.broker.onReply.Load()
 		if decide == nil || !bytes.Contains(p[:n], []byte(`{"stream":"SUBRELAY_`)) {
 			return n, err

@@ -3,6 +3,7 @@ package natsjs
 import (
 	linked "container/list"
 	"context"
+	"errors"
 	"iter"
 	"time"
 
@@ -84,13 +85,13 @@ func (o *Outcomes) Latest(ctx context.Context, q Query, fn func(Stored) error) e
 	ended := false
 	err := o.Read(ctx, q, func(s Stored) error {
 		err := f.add(ctx, s)
-		ended = err == errScanEnd
+		ended = errors.Is(err, errScanEnd)
 		return err
 	})
 	if err != nil || ended {
 		return err
 	}
-	if err := f.flush(ctx, 0); err != errScanEnd {
+	if err := f.flush(ctx, 0); !errors.Is(err, errScanEnd) {
 		return err
 	}
 	return nil

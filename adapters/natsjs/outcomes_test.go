@@ -102,7 +102,7 @@ func TestOutcomesRead(t *testing.T) {
 	})
 	t.Run("ErrOfCallback", func(t *testing.T) {
 		stop := errors.New("enough")
-		if err := o.Read(t.Context(), Query{}, func(Stored) error { return stop }); err != stop {
+		if err := o.Read(t.Context(), Query{}, func(Stored) error { return stop }); !errors.Is(err, stop) {
 			t.Errorf("got %v", err)
 		}
 	})
@@ -171,6 +171,49 @@ func TestOutcomesFollowOverRestartsAndCuts(t *testing.T) {
 	cancel()
 	if err := <-done; !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v, want the end of the context", err)
+	}
+}
+
+// A message lost on its way is read again, whether another follows, which shows the gap, or none does.
+func TestOutcomesFollowOverLostMessages(t *testing.T) {
+	for name, following := range map[string]bool{"AnotherFollows": true, "NoneFollows": false} {
+		t.Run(name, func(t *testing.T) {
+			b, _, o := outcomesFixture(t)
+			writer := newTestLedger(t, b.connect(), LedgerSettings{})
+			got := make(chan string, 3)
+			ctx, cancel := context.WithCancel(t.Context())
+			done := make(chan error, 1)
+			go func() {
+				done <- o.Read(ctx, Query{Follow: true}, func(s Stored) error { got <- s.Command.ID; return nil })
+			}()
+			expect := func(want string) {
+				t.Helper()
+				select {
+				case id := <-got:
+					if id != want {
+						t.Fatalf("got record %s, want %s", id, want)
+					}
+				case <-time.After(10 * time.Second):
+					t.Fatalf("record %s is not read", want)
+				}
+			}
+			mustAppend(t, writer, record("C1", "0", events.Succeeded, 1), 0)
+			expect("0")
+			lost := b.loseDelivery()
+			mustAppend(t, writer, record("C1", "1", events.Succeeded, 1), 0)
+			<-lost
+			if following {
+				mustAppend(t, writer, record("C1", "2", events.Succeeded, 1), 0)
+			}
+			expect("1")
+			if following {
+				expect("2")
+			}
+			cancel()
+			if err := <-done; !errors.Is(err, context.Canceled) {
+				t.Error(err)
+			}
+		})
 	}
 }
 
