@@ -28,7 +28,7 @@ type gate struct {
 	pauseUntil time.Time
 	closed     time.Duration // time spent closed and not paused, up to since
 	since      time.Time
-	changed    chan struct{} // closed and replaced when those who wait should look again
+	probed     chan struct{} // closed and replaced when a probe ends
 	moves      []move        // not yet told
 	telling    bool
 }
@@ -42,12 +42,12 @@ type entry struct {
 	probe bool
 	epoch uint64
 
-	wait    time.Duration   // at most this long; 0: until changed
-	changed <-chan struct{} // closed when it is worth asking again
+	wait   time.Duration   // at most this long; 0: until probed
+	probed <-chan struct{} // closed when a probe has ended
 }
 
 func newGate(s *Settings) *gate {
-	g := &gate{openFor: s.OpenFor, since: time.Now(), changed: make(chan struct{})}
+	g := &gate{openFor: s.OpenFor, since: time.Now(), probed: make(chan struct{})}
 	g.breaker = gobreaker.NewTwoStepCircuitBreaker[struct{}](gobreaker.Settings{
 		Name:         string(s.Name),
 		MaxRequests:  1,
@@ -82,12 +82,6 @@ func (g *gate) moved(_ string, from, to gobreaker.State) {
 		}
 	}
 	g.moves = append(g.moves, move{from, to})
-	g.wake()
-}
-
-func (g *gate) wake() {
-	close(g.changed)
-	g.changed = make(chan struct{})
 }
 
 // tick brings the closed clock up to now.
@@ -108,27 +102,30 @@ func (g *gate) enter() entry {
 	defer g.mu.Unlock()
 	if !g.pauseUntil.IsZero() {
 		if wait := time.Until(g.pauseUntil); wait > 0 {
-			return entry{wait: wait, changed: g.changed}
+			return entry{wait: wait, probed: g.probed}
 		}
 	}
 	done, err := g.breaker.Allow()
 	if err == nil {
 		return entry{done: done, probe: g.state == gobreaker.StateHalfOpen, epoch: g.epoch}
 	}
-	e := entry{changed: g.changed}
+	e := entry{probed: g.probed}
 	if errors.Is(err, gobreaker.ErrOpenState) {
 		e.wait = max(time.Until(g.openUntil), time.Millisecond)
 	}
 	return e
 }
 
-// leave gives a permission back with the result of its call. The breaker ignores results of an earlier state.
+// leave gives a permission back with the result of its call. The breaker ignores results of an earlier state. Those
+// who wait for the time of a pause or of the open breaker wake by themselves; only the end of a probe must wake those
+// who wait for it, whatever it ended with.
 func (g *gate) leave(e entry, result error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	e.done(result)
 	if e.probe {
-		g.wake() // where the probe said nothing, another may go
+		close(g.probed)
+		g.probed = make(chan struct{})
 	}
 }
 
@@ -151,7 +148,6 @@ func (g *gate) pause(d time.Duration) bool {
 	}
 	g.pauseUntil = until
 	g.epoch++
-	g.wake() // a probe's successor, if one waits for it, must find the pause
 	return true
 }
 

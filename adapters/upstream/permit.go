@@ -78,7 +78,7 @@ func (e *entry) await(ctx context.Context) error {
 	select {
 	case <-ctx.Done():
 		return ctx.Err()
-	case <-e.changed:
+	case <-e.probed:
 	case <-due:
 	}
 	return nil
