@@ -232,7 +232,9 @@ func (j *Job) deferred(record *events.Record, e *events.Error, spent events.Spen
 func (j *Job) refused(ctx context.Context, record *events.Record, e *events.Error) events.Next {
 	failure := failureOf(e)
 	if !j.putDead(ctx, events.DeadRefused, *failure) {
-		return j.finish(ctx, j.deferred(record, e, j.charge()))
+		o := j.deferred(record, e, j.charge())
+		o.Deferral.NotBefore = time.Now().Add(j.policy().Max).UTC()
+		return j.finish(ctx, o)
 	}
 	return j.finish(ctx, j.ended(events.Rejected, record, failure))
 }
