@@ -78,7 +78,9 @@ func (o *ConnectOptions) natsOptions() []nats.Option {
 		nats.ReconnectWait(reconnectWait), nats.ReconnectJitter(reconnectJitter, reconnectJitter),
 		nats.Timeout(cmp.Or(o.Timeout, connectTimeout)),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
-			log.Warn("disconnected from NATS", "error", err)
+			if err != nil { // none when it is we who close
+				log.Warn("disconnected from NATS", "error", err)
+			}
 			if o.OnDisconnect != nil {
 				o.OnDisconnect(err)
 			}

@@ -49,6 +49,9 @@ type LaneSettings struct {
 
 	AckWait time.Duration // as in the topology; default 5s
 	Grace   time.Duration // how long what has started may take on shutdown; default 30s
+	// Killed, when it ends, ends Run at once, grace or not: work is cut off, and left as a crash would leave it. The
+	// connection must be closed by then, or what is under way may still be recorded. Default: never.
+	Killed context.Context
 	// Repair is called when a consumer has vanished, before it is looked for again. Default: nothing.
 	Repair func(context.Context) error
 	Logger *slog.Logger
@@ -141,6 +144,9 @@ func (l *Lanes) Run(ctx context.Context) error {
 	l.stream = stream
 	work, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
+	if l.Killed != nil {
+		defer context.AfterFunc(l.Killed, stop)()
+	}
 	var runners errgroup.Group
 	for range preparers {
 		runners.Go(func() error { l.runPrepare(work); return nil })

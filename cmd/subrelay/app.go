@@ -58,6 +58,7 @@ type App struct {
 	mu       sync.Mutex
 	conn     *nats.Conn
 	stopping bool
+	dead     bool // Kill was called
 }
 
 // NewApp checks the whole configuration and builds what needs no broker. It opens the listener for health and metrics,
@@ -146,14 +147,15 @@ func (a *App) Guard(name string) *upstream.Guard {
 // Kill ends the worker as a crash would: its connections break at once, nothing is handed back, unpinned or recorded
 // any more. For tests of what comes after. Run returns an error that says so.
 func (a *App) Kill() {
-	a.kill()
 	a.mu.Lock()
 	conn := a.conn
+	a.dead = true
 	a.mu.Unlock()
 	if conn != nil {
-		conn.Close()
+		conn.Close() // first, so that nothing more gets out
 	}
 	a.dials.cut()
+	a.kill()
 }
 
 var errKilled = errors.New("the worker was killed")
@@ -211,8 +213,9 @@ func (a *App) markReady() { a.readyOnce.Do(func() { close(a.ready) }) }
 func (a *App) setConn(conn *nats.Conn) {
 	a.mu.Lock()
 	a.conn = conn
+	dead := a.dead
 	a.mu.Unlock()
-	if a.killed.Err() != nil {
+	if dead {
 		conn.Close()
 	}
 }

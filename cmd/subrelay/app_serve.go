@@ -122,6 +122,7 @@ func (a *App) laneSettings(js jetstream.JetStream, s *station, d *handlers.Dispa
 			}
 			return permit, nil
 		},
+		Killed: a.killed,
 		Repair: func(ctx context.Context) error { return a.applyOnce(ctx, js) },
 		Logger: a.Logger, Acked: a.metrics.acked,
 	}
@@ -136,6 +137,7 @@ func (a *App) deliver(ctx context.Context, js jetstream.JetStream, lost <-chan e
 	presence := &natsjs.Presence{JetStream: js, Names: a.Config.names(), Worker: a.name, Logger: a.Logger, Changed: a.share}
 	group.Go(func() error { return presence.Run(ctx) })
 	group.Go(func() error { return a.watch(ctx, js) })
+	group.Go(func() error { return a.purge(ctx, js) })
 	group.Go(func() error {
 		select {
 		case <-ctx.Done():
