@@ -3,7 +3,6 @@ package main
 import (
 	"encoding/json"
 	"fmt"
-	"io"
 	"os"
 	"time"
 
@@ -68,14 +67,12 @@ func terminalWidth(stream any) (width int, ok bool) {
 }
 
 // progress is a bar on stderr, only on a terminal and never with -o json. total is -1 where it is not known. The
-// caller must call Finish or Clear on it.
+// caller must call Finish on it.
 func (c *cli) progress(total int64, what string) *progressbar.ProgressBar {
-	out := io.Discard
-	if _, ok := terminalWidth(c.stderr); ok && !c.wantJSON {
-		out = c.stderr
-	}
+	_, seen := terminalWidth(c.stderr)
 	return progressbar.NewOptions64(total,
-		progressbar.OptionSetWriter(out),
+		progressbar.OptionSetVisibility(seen && !c.wantJSON),
+		progressbar.OptionSetWriter(c.stderr),
 		progressbar.OptionSetDescription(what),
 		progressbar.OptionShowCount(),
 		progressbar.OptionShowIts(),

@@ -83,6 +83,7 @@ func (c *cli) publish(ctx context.Context, f publishFlags, drafts iter.Seq2[draf
 	}
 	defer cl.close()
 	p := newPosting(c, cl, f, batch)
+	defer p.report.close()
 	if err := p.send(ctx, drafts); err != nil {
 		return err
 	}

@@ -168,11 +168,14 @@ func (l postLine) String() string {
 	return b.String()
 }
 
+// close ends the bar.
+func (r *postReport) close() { _ = r.bar.Finish() }
+
 // finish prints the sums of a batch, and is the error with the exit code.
 func (r *postReport) finish() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	_ = r.bar.Finish()
+	_ = r.bar.Clear()
 	if r.err != nil {
 		return r.err
 	}
