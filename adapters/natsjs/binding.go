@@ -3,6 +3,7 @@ package natsjs
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"mime"
 	"strings"
@@ -138,8 +139,8 @@ func checkJSON(data []byte) error {
 
 func syntaxError(data []byte) string {
 	var v any
-	err := json.Unmarshal(data, &v)
-	if syntax, ok := err.(*json.SyntaxError); ok { //nolint:errorlint // documented as the error itself
+	var syntax *json.SyntaxError
+	if errors.As(json.Unmarshal(data, &v), &syntax) {
 		return fmt.Sprintf("at byte %d, %s", syntax.Offset, syntax.Error())
 	}
 	return "it cannot be read"

@@ -58,12 +58,11 @@ func (n Names) DeadLetters() string { return n.stream("DEADLETTERS") }
 // Workers is the name of the presence bucket.
 func (n Names) Workers() string { return n.prefix() + "-workers" }
 
-// Presence is the key of a worker in the presence bucket: worker.<id>. The bucket also holds, for moments, the lock
-// under which the topology is changed; it is no worker.
-func (n Names) Presence(worker string) string { return "worker." + worker }
-
-// topologyLock is the key of the bucket that whoever changes the topology holds.
+// topologyLock is the key of the presence bucket that whoever changes the topology holds for moments. It is no worker:
+// names of workers have no dot.
 func (n Names) topologyLock() string { return "lock.topology" }
+
+func isWorker(presenceKey string) bool { return !strings.Contains(presenceKey, ".") }
 
 // Command is where billing publishes a command: <prefix>.cmd.<kind>.<key>. kind and key may be wildcards.
 func (n Names) Command(kind events.Kind, key string) string {
@@ -86,7 +85,7 @@ func PartitionOf(key string, partitions int) int {
 	for i := range len(key) {
 		h = (h ^ uint32(key[i])) * prime
 	}
-	return int(h % uint32(partitions)) //nolint:gosec // 1 to MaxPartitions
+	return int(h % uint32(partitions))
 }
 
 // commandTransform is how the command stream rewrites the subjects it listens on to those it stores.

@@ -116,6 +116,7 @@ func (p *Presence) refresh(ctx context.Context, bucket jetstream.KeyValue) ([]st
 	if err != nil && !errors.Is(err, jetstream.ErrNoKeysFound) {
 		return nil, err
 	}
+	workers = slices.DeleteFunc(workers, func(key string) bool { return !isWorker(key) })
 	if !slices.Contains(workers, p.Worker) {
 		workers = append(workers, p.Worker)
 	}
@@ -141,7 +142,7 @@ func (p *Presence) watchJoins(ctx context.Context, bucket jetstream.KeyValue) <-
 				if !ok {
 					return
 				}
-				if entry == nil || entry.Key() == p.Worker {
+				if entry == nil || entry.Key() == p.Worker || !isWorker(entry.Key()) {
 					continue
 				}
 				fresh := time.Since(known[entry.Key()]) > 3*p.Every

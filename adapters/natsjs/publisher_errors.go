@@ -33,7 +33,7 @@ func (p *Publisher) publishError(ctx context.Context, subject string, err error)
 	case errors.Is(err, jetstream.ErrNoStreamResponse), errors.Is(err, nats.ErrNoResponders):
 		return p.nobodyListens(ctx, subject, err)
 	case hasCode(err, jetstream.JSErrCodeStreamMessageExceedsMaximum), errors.Is(err, nats.ErrMaxPayload):
-		return refusedPublish(events.CodeTooLarge, p.tooLarge(), err)
+		return refusedPublish(events.CodeTooLarge, p.tooLarge(ctx), err)
 	case noRoom(err):
 		return unavailablePublish(events.CodeStorageFull, "the stream is full: nothing was stored; publish again when there is room", err)
 	case errors.As(err, &api) && api.Code < 500:
@@ -49,9 +49,9 @@ func (p *Publisher) publishError(ctx context.Context, subject string, err error)
 	return unavailablePublish(events.CodeStorage, "NATS did not confirm in time"+publishAgain, err)
 }
 
-func (p *Publisher) tooLarge() string {
+func (p *Publisher) tooLarge(ctx context.Context) string {
 	s := fmt.Sprintf("the message is too large: NATS takes at most %d bytes", p.js.Conn().MaxPayload())
-	ctx, cancel := context.WithTimeout(context.Background(), whyTimeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), whyTimeout)
 	defer cancel()
 	if stream, err := p.js.Stream(ctx, p.settings.Names.Commands()); err == nil {
 		if most := stream.CachedInfo().Config.MaxMsgSize; most > 0 {

@@ -58,9 +58,10 @@ func apiMessage(api *jetstream.APIError) (events.ErrorKind, string, string) {
 		return events.Refused, events.CodeTopology, "this server is no cluster, and cannot keep more than one replica"
 	case errCodeSubjectsOverlap:
 		return events.Refused, events.CodeTopology, "another stream listens on some of these subjects already: remove it, or choose another prefix"
+	default:
+		if api.Code >= 500 {
+			return events.Unavailable, events.CodeStorage, fmt.Sprintf("NATS cannot do it now: %s", api.Description)
+		}
+		return events.Refused, events.CodeTopology, fmt.Sprintf("NATS refuses it: %s", api.Description)
 	}
-	if api.Code >= 500 {
-		return events.Unavailable, events.CodeStorage, fmt.Sprintf("NATS cannot do it now: %s", api.Description)
-	}
-	return events.Refused, events.CodeTopology, fmt.Sprintf("NATS refuses it: %s", api.Description)
 }

@@ -93,8 +93,8 @@ func (t *Topology) purgeLimit(ctx context.Context, stream jetstream.Stream) (bou
 func (t *Topology) oldest(ctx context.Context, stream jetstream.Stream) (bound, error) {
 	state, cutoff := stream.CachedInfo().State, time.Now().Add(-t.settings.CommandsKeep)
 	var failed error
-	n := sort.Search(int(state.LastSeq+1-state.FirstSeq), func(i int) bool { //nolint:gosec // a count of messages
-		msg, err := stream.GetMsg(ctx, state.FirstSeq+uint64(i), jetstream.WithGetMsgSubject(">")) //nolint:gosec // not negative
+	n := sort.Search(int(state.LastSeq+1-state.FirstSeq), func(i int) bool {
+		msg, err := stream.GetMsg(ctx, state.FirstSeq+uint64(i), jetstream.WithGetMsgSubject(">"))
 		if errors.Is(err, jetstream.ErrMsgNotFound) || failed != nil {
 			return true
 		}
@@ -104,7 +104,7 @@ func (t *Topology) oldest(ctx context.Context, stream jetstream.Stream) (bound, 
 		}
 		return !msg.Time.Before(cutoff)
 	})
-	return bound{state.FirstSeq + uint64(n), fmt.Sprintf("age: younger than %s", t.settings.CommandsKeep)}, failed //nolint:gosec // not negative
+	return bound{state.FirstSeq + uint64(n), fmt.Sprintf("age: younger than %s", t.settings.CommandsKeep)}, failed
 }
 
 // floorOf is the bound that a consumer sets: none where it is idle, else the first message above its ack floor that

@@ -330,7 +330,7 @@ func drain(t testing.TB, js jetstream.JetStream, consumer string) (subjects []st
 	if err != nil {
 		t.Fatal(err)
 	}
-	waiting := int(c.CachedInfo().NumPending) //nolint:gosec // few
+	waiting := int(c.CachedInfo().NumPending)
 	for range waiting {
 		batch, err := c.Fetch(1, jetstream.FetchMaxWait(5*time.Second), jetstream.FetchPriorityGroup(PinGroup))
 		if err != nil {
@@ -439,6 +439,28 @@ func TestTopologyLockOfADeadWorkerFreesItself(t *testing.T) {
 	}
 }
 
+func TestTopologyLockIsNoWorker(t *testing.T) {
+	_, js := connect(t, startServer(t))
+	top := topology(t, nil)
+	apply(t, js, top)
+	if _, err := top.lock(t.Context(), js); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var views [][]string
+	p := Presence{JetStream: js, Worker: "w", Changed: func(workers []string) {
+		views = append(views, workers)
+		cancel()
+	}}
+	if err := p.Run(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([][]string{{"w"}}, views); diff != "" {
+		t.Errorf("who is there:\n%s", diff)
+	}
+}
+
 func TestTopologyFullStreamFailsThePublish(t *testing.T) {
 	_, js := connect(t, startServer(t))
 	apply(t, js, topology(t, func(s *TopologySettings) { s.CommandsMaxBytes, s.MaxMsgSize = 10_000, 1000 }))
@@ -453,7 +475,7 @@ func TestTopologyFullStreamFailsThePublish(t *testing.T) {
 	if !errors.As(full, &api) || api.ErrorCode != errCodeStoreFailed {
 		t.Errorf("the error of a full stream: %v", full)
 	}
-	if got := stream(t, js, "SUBRELAY_COMMANDS").CachedInfo().State; got.Msgs != uint64(stored) || got.FirstSeq != 1 { //nolint:gosec // few
+	if got := stream(t, js, "SUBRELAY_COMMANDS").CachedInfo().State; got.Msgs != uint64(stored) || got.FirstSeq != 1 {
 		t.Errorf("%d were stored, and the stream holds %d from %d", stored, got.Msgs, got.FirstSeq)
 	}
 	if _, err := js.Publish(t.Context(), "subrelay.cmd.renew.C-1", make([]byte, 1001)); err == nil || !strings.Contains(err.Error(), "10054") {
