@@ -107,8 +107,8 @@ func (t *Topology) oldest(ctx context.Context, stream jetstream.Stream) (bound, 
 	return bound{state.FirstSeq + uint64(n), fmt.Sprintf("age: younger than %s", t.settings.CommandsKeep)}, failed
 }
 
-// floorOf is the bound that a consumer sets: none where it is idle, else the first message above its ack floor that
-// passes its filters. (The floor itself stands still while the commands of other consumers go by.)
+// floorOf is the bound that a consumer sets: the first message above its ack floor that passes its filters, which an
+// idle one does not have. (The floor itself stands still while the commands of other consumers go by.)
 func floorOf(ctx context.Context, stream jetstream.Stream, name string, c *jetstream.ConsumerInfo) (bound, error) {
 	none := bound{seq: ^uint64(0)}
 	if c.NumPending == 0 && c.NumAckPending == 0 {
