@@ -106,6 +106,9 @@ func TestAppendOneWinner(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if err := js.Conn().Flush(); err != nil { // the server knows of the subscription before anybody writes
+		t.Fatal(err)
+	}
 	for round := range rounds {
 		var wg sync.WaitGroup
 		var mu sync.Mutex
@@ -134,10 +137,7 @@ func TestAppendOneWinner(t *testing.T) {
 			t.Fatalf("round %d: %d winners, %d conflicts", round, won, conflicts)
 		}
 	}
-	if err := js.Conn().Flush(); err != nil {
-		t.Fatal(err)
-	}
-	// The republished records come in order, before the answer to Flush or right behind it: wait for the last one.
+	// Republished copies may come a little after the acknowledgement of their record: wait for each.
 	for i := range rounds {
 		msg, err := plain.NextMsg(10 * time.Second)
 		if err != nil {
