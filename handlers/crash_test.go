@@ -228,7 +228,8 @@ func TestShutdown(t *testing.T) {
 				if fmt.Sprint(got) != fmt.Sprint(c.want) || len(w.dead.reasons()) != 0 {
 					t.Errorf("the stop left %v and the dead letters %v, want %v and none", got, w.dead.reasons(), c.want)
 				}
-				if last := w.ledger.last(); c.append == hangsThenWorks && (last.Error.Code != events.CodeShutdown || last.Spent.Attempts != 0) {
+				if last := w.ledger.last(); c.append == hangsThenWorks &&
+					(last.Error == nil || last.Error.Code != events.CodeShutdown || last.Spent.Attempts != 0) {
 					t.Errorf("the attempt that was not called ended as %+v with %+v", last.Error, last.Spent)
 				}
 				w.drive(t.Context(), w.worker("b"), delivery)
@@ -276,6 +277,18 @@ func TestResultAtTheEnd(t *testing.T) {
 			})
 		})
 	}
+}
+
+func TestNoAttemptBeginsAtTheEnd(t *testing.T) {
+	inTime(t, func(t *testing.T, w *world) {
+		j := w.worker("a").Job(w.send())
+		j.Prepare(t.Context(), true)
+		ctx, stop := context.WithCancel(t.Context())
+		stop()
+		if next, err := j.Attempt(ctx, false); next.Action != events.Release || err == nil || len(w.ledger.records) != 0 {
+			t.Errorf("Attempt answers %+v, %v; the ledger has %v", next, err, w.ledger.statuses())
+		}
+	})
 }
 
 // Nothing at all is written by a worker that is ending already.

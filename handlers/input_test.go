@@ -152,6 +152,63 @@ func TestStaleButStarted(t *testing.T) {
 	})
 }
 
+func TestStaleButDeferred(t *testing.T) {
+	inTime(t, func(t *testing.T, w *world) {
+		w.config = func(c *handlers.Config) { c.Memory = time.Second }
+		w.upstream.script = []reply{busy}
+		w.drive(t.Context(), w.worker("a"), w.send(func(e *event.Event) { e.SetTime(time.Now()) }))
+		if diff := cmp.Diff([]events.Status{started, deferred, started, succeeded}, w.ledger.statuses()); diff != "" || len(w.dead.letters) != 0 {
+			t.Errorf("dead letters %v; the history differs (-want +got):\n%s", w.dead.reasons(), diff)
+		}
+		w.check()
+	})
+}
+
+func TestStaleWhileWaiting(t *testing.T) {
+	inTime(t, func(t *testing.T, w *world) {
+		w.config = func(c *handlers.Config) { c.Memory = time.Minute }
+		delivery := w.send(func(e *event.Event) { e.SetTime(time.Now()) })
+		j := w.worker("a").Job(delivery)
+		j.Prepare(t.Context(), true)
+		w.upstream.script = []reply{{applies: true, dies: true}}
+		w.drive(t.Context(), w.worker("b"), delivery) // a worker that nobody knew of
+		time.Sleep(time.Hour)
+		if next, _ := j.Attempt(t.Context(), false); next.Action != events.Wait || len(w.dead.letters) != 0 {
+			t.Errorf("Attempt answers %+v, dead letters %v", next, w.dead.reasons())
+		}
+		if end := w.driveJob(t.Context(), j, true); end != acked || w.ledger.last().Status != inDoubt {
+			t.Errorf("%s as %s", end, w.ledger.last().Status)
+		}
+		w.check()
+	})
+}
+
+// What holds its key does not hold a reused id, which never runs.
+func TestDoneOfReusedID(t *testing.T) {
+	inTime(t, func(t *testing.T, w *world) {
+		w.upstream.script = []reply{{applies: true, dies: true}}
+		d, first := w.worker("a"), w.send()
+		w.drive(t.Context(), d, first)
+		other := w.send(data(`{"customer_mapping_id":"C-1","months":2}`))
+		for name, c := range map[string]struct {
+			delivery events.Delivery
+			want     bool
+		}{"the first": {first, false}, "the other": {other, true}} {
+			if done, err := d.Done(t.Context(), c.delivery); done != c.want || err != nil {
+				t.Errorf("%s: Done is %v, %v; want %v", name, done, err, c.want)
+			}
+		}
+		w.ledger.onHistory = func() fault { return failsBefore }
+		if done, err := d.Done(t.Context(), first); done || err == nil {
+			t.Errorf("with the ledger away: %v, %v; want an error", done, err)
+		}
+		w.ledger.onHistory = func() fault { return panics }
+		if done, err := d.Done(t.Context(), first); done || err == nil {
+			t.Errorf("with a panic: %v, %v; want an error", done, err)
+		}
+	})
+}
+
 func TestExpiry(t *testing.T) {
 	in := func(d time.Duration) func(*event.Event) {
 		return func(e *event.Event) { e.SetExtension(events.ExtExpiry, time.Now().Add(d)) }
@@ -264,6 +321,9 @@ func TestDeadLettersFull(t *testing.T) {
 					time.Sleep(max(time.Until(next.At), time.Millisecond))
 				}
 				full = false
+				if calls := w.upstream.calls(); name == "exhausted" && calls != 6 {
+					t.Errorf("%d calls, want the 6 of the policy", calls)
+				}
 				if end := w.driveJob(t.Context(), j, false); end != acked || w.ledger.last().Status != c.want {
 					t.Errorf("%s as %s, want %s", end, w.ledger.last().Status, c.want)
 				}

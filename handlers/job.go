@@ -29,6 +29,7 @@ type Job struct {
 	operation Operation
 
 	known   bool // history is what we know of the ledger: read, or taken to be empty
+	assumed bool // it was taken to be empty, since nobody else can have had the command
 	reread  bool // somebody else may have moved the history
 	history events.History
 
@@ -102,7 +103,7 @@ func (j *Job) Prepare(ctx context.Context, fresh bool) (next events.Next) {
 // look reads the history, unless there can be none or nobody else can have moved it.
 func (j *Job) look(ctx context.Context, fresh bool) error {
 	if !j.known && fresh {
-		j.known = true
+		j.known, j.assumed = true, true
 		return nil
 	}
 	if j.known && !j.reread && !j.open() {
@@ -112,7 +113,7 @@ func (j *Job) look(ctx context.Context, fresh bool) error {
 	if err != nil {
 		return err
 	}
-	j.history, j.known, j.reread = h, true, false
+	j.history, j.known, j.assumed, j.reread = h, true, false, false
 	return nil
 }
 
@@ -148,6 +149,9 @@ func (j *Job) proceed(ctx context.Context) events.Next {
 // begin leads to the next attempt, unless the command is stale, invalid, expired or used up.
 func (j *Job) begin(ctx context.Context) events.Next {
 	if why := j.stale(); why != "" && len(j.history) == 0 {
+		if j.assumed { // it has become stale while it waited: make sure
+			return j.soon()
+		}
 		return j.bury(ctx, events.DeadStale, events.Failure{Code: events.CodeStale, Message: why})
 	}
 	if j.panics >= maxPanics {
