@@ -95,9 +95,6 @@ func (c *cli) publish(ctx context.Context, f publishFlags, drafts iter.Seq2[draf
 
 // publishOne sends a single command.
 func (c *cli) publishOne(ctx context.Context, f publishFlags, e *event.Event) error {
-	if f.file != "" {
-		return usagef("--file and a kind exclude each other")
-	}
 	check, err := newChecker()
 	if err != nil {
 		return err

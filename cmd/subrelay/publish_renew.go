@@ -104,7 +104,7 @@ func newPublishRenewCommand(c *cli, common *publishFlags) *cobra.Command {
 		},
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&f.data.CustomerMappingID, "customer-mapping-id", "", "the customer's id in billing; the key of the command")
+	flags.StringVar(&f.data.CustomerMappingID, "customer-mapping-id", "", "the customer's id in billing, the key of the command; short: --customer")
 	flags.StringVar(&f.data.UserID, "user-id", "", "the login on the TV device; the key where there is no customer id")
 	flags.IntVar(&f.data.Months, "months", 0, "months to add")
 	flags.IntVar(&f.data.Days, "days", 0, "days to add")

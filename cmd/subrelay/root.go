@@ -90,6 +90,7 @@ func chooseCommand(cmd *cobra.Command, args []string) error {
 		return cmd.Help()
 	}
 	var near string
+	cmd.SuggestionsMinimumDistance = 2
 	if found := cmd.SuggestionsFor(args[0]); len(found) > 0 {
 		near = fmt.Sprintf("; did you mean %s?", strings.Join(found, ", "))
 	}
@@ -101,7 +102,7 @@ func wantArgs(names ...string) cobra.PositionalArgs {
 	return func(_ *cobra.Command, args []string) error {
 		switch {
 		case len(args) < len(names):
-			return usagef("%s is missing", strings.Join(names[len(args):], " and "))
+			return usagef("missing: %s", strings.Join(names[len(args):], " "))
 		case len(args) > len(names) && len(names) == 0:
 			return usagef("takes no arguments, and got %q", args[0])
 		case len(args) > len(names):
