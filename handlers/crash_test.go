@@ -6,6 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cloudevents/sdk-go/v2/event"
+
 	"subrelay/events"
 	"subrelay/handlers"
 )
@@ -177,24 +179,30 @@ func TestAnothersStart(t *testing.T) {
 	}
 }
 
-// Reading starts without a look at the ledger where there can be no history; where there is one, the first write tells.
+// Where there can be no history, none is read; where there is one after all, the first write tells.
 func TestFreshDuplicate(t *testing.T) {
-	inTime(t, func(t *testing.T, w *world) {
-		w.drive(t.Context(), w.worker("a"), w.send())
-		again := w.send()
-		reads := 0
-		w.ledger.onHistory = func() fault { reads++; return works }
-		if end := w.driveJob(t.Context(), w.worker("a").Job(again), true); end != acked || reads != 1 {
-			t.Errorf("the duplicate was %s after %d reads, want acked after the one that the conflict asks for", end, reads)
-		}
-		if w.upstream.calls() != 1 {
-			t.Errorf("%d calls, want 1", w.upstream.calls())
-		}
-		w.check()
-	})
+	for name, expiry := range map[string]time.Duration{"in time": time.Hour, "expired": time.Minute} {
+		t.Run(name, func(t *testing.T) {
+			inTime(t, func(t *testing.T, w *world) {
+				set := func(e *event.Event) { e.SetExtension(events.ExtExpiry, time.Now().Add(expiry)) }
+				reads := 0
+				w.ledger.onHistory = func() fault { reads++; return works }
+				first := w.send(set)
+				if end := w.driveJob(t.Context(), w.worker("a").Job(first), true); end != acked || reads != 0 {
+					t.Errorf("the first was %s after %d reads, want acked after none", end, reads)
+				}
+				again := w.deliver(first.Event)
+				time.Sleep(2 * time.Minute)
+				if end := w.driveJob(t.Context(), w.worker("a").Job(again), true); end != acked || reads != 1 || w.upstream.calls() != 1 {
+					t.Errorf("the duplicate was %s after %d reads and %d calls, want acked after 1 and 1", end, reads, w.upstream.calls())
+				}
+				w.check()
+			})
+		})
+	}
 }
 
-// stop ends work the way a worker's grace period ends.
+// A worker's grace period ends at different points.
 func TestShutdown(t *testing.T) {
 	hang := reply{applies: true, effect: time.Millisecond, took: 20 * time.Second}
 	for _, c := range []struct {

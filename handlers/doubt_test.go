@@ -186,6 +186,16 @@ func TestReadBack(t *testing.T) {
 			}
 		})
 	})
+	t.Run("Reads that never answer", func(t *testing.T) { // a permission is not held for good
+		inTime(t, func(t *testing.T, w *world) {
+			w.family.settling, w.upstream.hangs = readBack, 2
+			began := time.Now()
+			w.drive(t.Context(), w.worker("a"), w.send())
+			if took := time.Since(began); w.ledger.last().Status != succeeded || took < 62*time.Second || took > 72*time.Second {
+				t.Errorf("ended as %s after %s, want succeeded after two time-outs of 31s and their pauses", w.ledger.last().Status, took)
+			}
+		})
+	})
 	t.Run("A probe that was lost", func(t *testing.T) { // uses no attempt, even if settled by an ordinary read
 		inTime(t, func(t *testing.T, w *world) {
 			w.family.settling, w.probe = readBack, true

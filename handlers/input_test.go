@@ -183,6 +183,20 @@ func TestStaleWhileWaiting(t *testing.T) {
 	})
 }
 
+func TestStaleBeforePermission(t *testing.T) {
+	inTime(t, func(t *testing.T, w *world) {
+		w.config = func(c *handlers.Config) { c.Memory = time.Minute }
+		j := w.worker("a").Job(w.send(func(e *event.Event) { e.SetTime(time.Now()) }))
+		j.Prepare(t.Context(), true)
+		time.Sleep(time.Hour)
+		j.Attempt(t.Context(), false) //nolint:errcheck // the breaker's
+		end := w.driveJob(t.Context(), j, true)
+		if diff := cmp.Diff([]events.Reason{events.DeadStale}, w.dead.reasons()); diff != "" || end != acked || w.upstream.calls() != 0 {
+			t.Errorf("%s after %d calls; the dead letters differ (-want +got):\n%s", end, w.upstream.calls(), diff)
+		}
+	})
+}
+
 // What holds its key does not hold a reused id, which never runs.
 func TestDoneOfReusedID(t *testing.T) {
 	inTime(t, func(t *testing.T, w *world) {

@@ -169,6 +169,18 @@ func TestWhatTheBreakerIsTold(t *testing.T) {
 	})
 }
 
+// A start that is stored after all is found by reading, not by asking for another permission.
+func TestStoredAfterAll(t *testing.T) {
+	inTime(t, func(t *testing.T, w *world) {
+		w.ledger.onAppend = once(1, failsAfter, status(started))
+		w.drive(t.Context(), w.worker("a"), w.send())
+		if len(w.verdicts) != 2 || w.ledger.last().Status != succeeded {
+			t.Errorf("it ended as %s after %d permissions, want 2", w.ledger.last().Status, len(w.verdicts))
+		}
+		w.check()
+	})
+}
+
 func TestFailuresOfTheUpstreamUseNoAttempt(t *testing.T) {
 	for _, c := range []struct {
 		name  string

@@ -51,6 +51,7 @@ type upstream struct {
 	script []reply
 	reads  []error // what reads answer, one by one; then they work
 	read   int     // how many reads there were
+	hangs  int     // how many reads, the first ones, answer never
 	onCall func(ref string) *reply
 }
 
@@ -129,6 +130,9 @@ func (u *upstream) state(ctx context.Context, key string) (int, error) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.read++
+	if u.read <= u.hangs {
+		<-ctx.Done()
+	}
 	if ctx.Err() != nil {
 		return 0, ctx.Err()
 	}
