@@ -204,7 +204,7 @@ func parseReason(text string) (events.Reason, error) {
 // parseSeqs reads sequences of commands.
 func parseSeqs(args []string) ([]uint64, error) {
 	if len(args) == 0 {
-		return nil, usagef("SEQ is missing")
+		return nil, usagef("missing: SEQ")
 	}
 	var all []uint64
 	for _, a := range args {

@@ -41,7 +41,7 @@ be confirmed. Should that be interrupted, repeat it with the same file; what was
   subrelay doubts resolve inv-0815 --source billing --not-applied --by anna --reason "date unchanged" --redrive
   subrelay doubts resolve --from doubts.txt --not-applied --by anna --reason "restored from backup" --redrive --yes
   subrelay doubts resolve --all --kind renew --since 2026-03-01T02:00:00Z --until 2026-03-01T03:00:00Z --applied --by anna --reason "ticket 4711"`,
-		Args: cobra.MaximumNArgs(1),
+		Args: cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := f.check(args); err != nil {
 				return err
