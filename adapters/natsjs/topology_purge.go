@@ -58,8 +58,8 @@ func (t *Topology) Purge(ctx context.Context, js jetstream.JetStream) (Purged, e
 	return done, nil
 }
 
-// purgeLimit is the lowest of all bounds. The age comes first: what a consumer finishes, or gets, after it was looked
-// at is younger than that.
+// purgeLimit is the lowest of all bounds. The age comes first: the server counts what a consumer has still to deliver a
+// moment late, and whatever it gets after it was looked at is younger than that.
 func (t *Topology) purgeLimit(ctx context.Context, stream jetstream.Stream) (bound, error) {
 	lowest, err := t.oldest(ctx, stream)
 	if err != nil {

@@ -62,12 +62,12 @@ func (f purgeFixture) purge(messages, first uint64, limitedBy string) {
 func TestPurgeOldAndDone(t *testing.T) {
 	inVirtualTime(t, func(f purgeFixture) {
 		f.publish("renew", "amend", "renew")
-		drain(f, f.js, "tvms-00")
-		drain(f, f.js, "crmcom-00")
+		drain(f, f.js, "tvms-00", 2)
+		drain(f, f.js, "crmcom-00", 1)
 		f.purge(0, 1, "age")
 		time.Sleep(20 * day)
 		f.publish("amend")
-		drain(f, f.js, "crmcom-00")
+		drain(f, f.js, "crmcom-00", 1)
 		time.Sleep(10*day - time.Second)
 		f.purge(0, 1, "age")
 		time.Sleep(2 * time.Second)
@@ -84,7 +84,7 @@ func TestPurgeOldAndDone(t *testing.T) {
 func TestPurgeKeepsWhatIsNotDone(t *testing.T) {
 	inVirtualTime(t, func(f purgeFixture) {
 		f.publish("renew", "renew", "amend", "renew")
-		drain(f, f.js, "tvms-00")
+		drain(f, f.js, "tvms-00", 3)
 		time.Sleep(100 * day)
 		f.purge(2, 3, "consumer crmcom-00: 1 not delivered")
 
@@ -132,7 +132,7 @@ func TestPurgeStopsAtTheFloorOfABusyConsumer(t *testing.T) {
 func TestPurgeMindsEveryConsumer(t *testing.T) {
 	inVirtualTime(t, func(f purgeFixture) {
 		f.publish("renew", "renew")
-		drain(f, f.js, "tvms-00")
+		drain(f, f.js, "tvms-00", 2)
 		if _, err := f.js.CreateConsumer(f.Context(), "SUBRELAY_COMMANDS", jetstream.ConsumerConfig{Durable: "auditor"}); err != nil {
 			f.Fatal(err)
 		}
@@ -144,7 +144,7 @@ func TestPurgeMindsEveryConsumer(t *testing.T) {
 func TestPurgeKeepsWhatNobodyDelivers(t *testing.T) {
 	inVirtualTime(t, func(f purgeFixture) {
 		f.publish("renew", "amend", "renew")
-		drain(f, f.js, "tvms-00")
+		drain(f, f.js, "tvms-00", 2)
 		if err := f.js.DeleteConsumer(f.Context(), "SUBRELAY_COMMANDS", "crmcom-00"); err != nil {
 			f.Fatal(err)
 		}
