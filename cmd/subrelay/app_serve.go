@@ -22,7 +22,6 @@ type station struct {
 	name     events.Upstream
 	guard    *upstream.Guard
 	families []handlers.Family
-	warnings []string                     // what the operator should know
 	lanes    atomic.Pointer[natsjs.Lanes] // nil until connected
 }
 
@@ -42,7 +41,7 @@ func (a *App) newTVMS() (*station, error) {
 	if err != nil {
 		return nil, err
 	}
-	client, warnings, err := tvms.New(a.Config.TVMS.API, guard)
+	client, _, err := tvms.New(a.Config.TVMS.API, guard) // its warnings are logged too
 	if err != nil {
 		return nil, fmt.Errorf("settings of upstream tvms: %w", err)
 	}
@@ -50,7 +49,7 @@ func (a *App) newTVMS() (*station, error) {
 	if client.ReadBack() && !client.Async() {
 		renew.Reader, renew.SettleAfter, renew.GiveUp = client, client.SettleAfter(), client.GiveUpAfter()
 	}
-	return &station{name: events.TVMS, guard: guard, families: []handlers.Family{renew}, warnings: warnings}, nil
+	return &station{name: events.TVMS, guard: guard, families: []handlers.Family{renew}}, nil
 }
 
 func randomName() string { return uuid.NewString()[:8] }

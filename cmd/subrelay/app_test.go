@@ -110,7 +110,10 @@ func TestWorkerWaitsForTheBroker(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- app.Run(ctx) }()
-	eventually(t, "it is alive", func() bool { status, _ := fetch(t, "http://"+app.HTTPAddr()+"/healthz"); return status == http.StatusOK })
+	eventually(t, "it is alive", func() bool {
+		status, _ := fetch(t, "http://"+app.HTTPAddr()+"/healthz")
+		return status == http.StatusOK
+	})
 	if status, body := fetch(t, "http://"+app.HTTPAddr()+"/readyz"); status != http.StatusServiceUnavailable || !strings.Contains(body, "NATS was not reached yet") {
 		t.Errorf("readyz: %d %s", status, body)
 	}
@@ -155,7 +158,7 @@ func TestKilledWorkerLeavesItsWorkToTheNext(t *testing.T) {
 	cid := events.CID(cliSource, id, "C-1")
 	r.run("outcomes", "-o", "json", "--cid", cid).want(t, exitDone, "started", "")
 
-	r.config.Worker.Election = time.Second // how long the next waits for the one that has gone
+	r.config.Worker.Election, r.config.Worker.PublishTimeout = time.Second, time.Second // how long the next waits for the one that has gone
 	r.startWorker()
 	got := r.run("publish", "renew", "--customer", "C-1", "--months", "1", "--id", id, "--wait")
 	got.want(t, exitInDoubt, "worker_interrupted", "")

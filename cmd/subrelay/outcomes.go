@@ -76,7 +76,7 @@ const outcomeRow = "%-8s  %-24s  %-9s  %-8s  %-20s  %3s  %-26s  %s"
 func (c *cli) printOutcome(s natsjs.Stored) error {
 	if !c.wantJSON {
 		return c.printLine(outcomeRow, strconv.FormatUint(s.Seq, 10), stamp(s.Time), string(s.Status), string(s.Command.Kind),
-			s.Command.Key, strconv.Itoa(s.Attempt), s.Command.CID, detailOf(&s.Outcome))
+			plain(s.Command.Key), strconv.Itoa(s.Attempt), s.Command.CID, plain(detailOf(&s.Outcome)))
 	}
 	var line bytes.Buffer
 	if err := json.Compact(&line, s.Raw); err != nil {

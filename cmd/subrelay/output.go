@@ -4,7 +4,9 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"strings"
 	"time"
+	"unicode"
 
 	"github.com/jedib0t/go-pretty/v6/table"
 	"github.com/jedib0t/go-pretty/v6/text"
@@ -51,9 +53,19 @@ func (c *cli) printTable(header []string, rows [][]string) error {
 func tableRow(cells []string) table.Row {
 	row := make(table.Row, len(cells))
 	for i, cell := range cells {
-		row[i] = cell
+		row[i] = plain(cell)
 	}
 	return row
+}
+
+// plain is text that came from outside, fit for a terminal: a control character in it could move the cursor, or worse.
+func plain(s string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return '\uFFFD'
+		}
+		return r
+	}, s)
 }
 
 // terminalWidth reports whether stream is a terminal, and its width in characters.

@@ -123,10 +123,13 @@ const (
 // await waits for a command's final outcome, a doubt, or a dead letter without outcome; when ctx ends it says that
 // time is up.
 func (p *posting) await(ctx context.Context, s posted) (postLine, error) {
-	cmd := s.draft.checked.Command
+	key, err := events.KeyToken(s.draft.event.Subject())
+	if err != nil {
+		return postLine{}, err
+	}
 	for look := firstDeadLook; ; look = nextDeadLook {
 		limited, cancel := context.WithTimeout(ctx, look)
-		r, err := p.client.outcomes.Wait(limited, cmd.Key, cmd.CID)
+		r, err := p.client.outcomes.Wait(limited, key, s.receipt.CID)
 		lookedUp := limited.Err() != nil
 		cancel()
 		switch {

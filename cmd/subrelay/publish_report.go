@@ -42,8 +42,13 @@ type postLine struct {
 }
 
 func lineOf(d draft) postLine {
-	c := d.checked.Command
-	return postLine{Line: d.line, ID: c.ID, Source: c.Source, Kind: c.Kind, Key: c.Subject, CID: c.CID}
+	l := postLine{Line: d.line}
+	if d.event != nil {
+		l.ID, l.Source, l.Key = d.event.ID(), d.event.Source(), d.event.Subject()
+		l.CID = events.CID(l.Source, l.ID, l.Key)
+		l.Kind, _ = events.KindOfType(d.event.Type())
+	}
+	return l
 }
 
 func refusedBefore(d draft) postLine {
@@ -56,7 +61,7 @@ func notStored(d draft, err error) postLine {
 	l := lineOf(d)
 	e := events.AsError(err)
 	l.Status, l.Error, l.code = statusNotSent, &events.Failure{Code: e.Code, Message: e.Message}, exitError
-	if e.Kind == events.Refused {
+	if e.Kind == events.Refused && e.Code != events.CodeNotPermitted {
 		l.code = exitRejected
 	}
 	return l
@@ -146,7 +151,7 @@ func (r *postReport) print(l postLine) error {
 // String is the line for people.
 func (l postLine) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s  %s %s  id %s", l.Status, l.Kind, l.Key, l.ID)
+	fmt.Fprintf(&b, "%s  %s %s  id %s", l.Status, l.Kind, plain(l.Key), plain(l.ID))
 	if l.CID != "" {
 		fmt.Fprintf(&b, "  cid %s", l.CID)
 	}
@@ -163,7 +168,11 @@ func (l postLine) String() string {
 		fmt.Fprintf(&b, "\n  result: %s", l.Result)
 	}
 	if l.Error != nil {
-		fmt.Fprintf(&b, "\n  %s: %s", l.Error.Code, strings.Join(problemsOf(l.Error), "\n  "))
+		fmt.Fprintf(&b, "\n  %s:", l.Error.Code)
+		for _, p := range problemsOf(l.Error) {
+			b.WriteString(" " + plain(p) + "\n ")
+		}
+		return strings.TrimSpace(b.String())
 	}
 	return b.String()
 }

@@ -142,6 +142,12 @@ func TestPublishWithoutCheckingLetsTheWorkerDecide(t *testing.T) {
 		`{"specversion":"1.0","id":"2","source":"billing","type":"subrelay.freeze.v1","subject":"C-1","data":{}}` + "\n"
 	got := r.run("publish", "-f", file(t, lines), "--no-validate", "--wait")
 	got.want(t, exitRejected, "1 rejected", "line 1: rejected")
+	r.run("outcomes", "--status", "rejected").want(t, exitDone, "key_mismatch", "")
+	unreadable := `{"specversion":"1.0","id":"\u001b[31m","source":"billing","type":"subrelay.renew.v1","subject":"C-1","data":{}}`
+	odd := r.run("publish", "-f", file(t, unreadable), "--no-validate", "--wait")
+	if odd.code != exitRejected || strings.Contains(odd.stderr+odd.stdout, "\x1b") {
+		t.Errorf("exit code %d, stderr %q", odd.code, odd.stderr)
+	}
 	if !strings.Contains(got.stderr, "line 2: not_sent") || !strings.Contains(got.stderr, "unknown_type") {
 		t.Errorf("stderr: %s", got.stderr)
 	}

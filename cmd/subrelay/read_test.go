@@ -110,7 +110,9 @@ func TestOutcomesFollow(t *testing.T) {
 	}()
 	eventually(t, "the reader has begun", func() bool { return strings.Contains(stdout.String(), "SEQ") })
 	r.run("publish", "renew", "--customer", "C-3", "--months", "1", "--wait").want(t, exitDone, "", "")
-	eventually(t, "the new outcome is shown", func() bool { return strings.Contains(stdout.String(), "C-3") && strings.Contains(stdout.String(), "succeeded") })
+	eventually(t, "the new outcome is shown", func() bool {
+		return strings.Contains(stdout.String(), "C-3") && strings.Contains(stdout.String(), "succeeded")
+	})
 	cancel()
 	if code := <-done; code != exitDone || stderr.String() != "" {
 		t.Errorf("exit code %d, stderr %s", code, stderr.String())
@@ -260,7 +262,9 @@ func TestValidate(t *testing.T) {
 			}
 		}
 	})
-	t.Run("ErrEmpty", func(t *testing.T) { runLine(t, "", "validate", file(t, "")).want(t, exitError, "", "holds no commands") })
+	t.Run("ErrEmpty", func(t *testing.T) {
+		runLine(t, "", "validate", file(t, "")).want(t, exitError, "", "holds no commands")
+	})
 	t.Run("ErrNoFile", func(t *testing.T) { runLine(t, "", "validate", "/no/such").want(t, exitError, "", "no such file") })
 }
 

@@ -59,6 +59,9 @@ func (c *cli) report(command string, err error) {
 	if err == nil || errors.As(err, &silent) {
 		return
 	}
+	if errors.Is(err, context.Canceled) {
+		err = errors.New("interrupted")
+	}
 	line := errorLine{Error: err.Error(), Command: command, ExitCode: exitCode(err)}
 	var p *problem
 	if errors.As(err, &p) {

@@ -139,7 +139,7 @@ func maskHeader(h map[string][]string) map[string][]string {
 
 // printDossier prints what is known for people.
 func (c *cli) printDossier(d dossier) error {
-	if err := c.printLine("%s  %s %s\nid      %s\nsource  %s\ncid     %s\n", d.Status, d.Kind, d.Key, d.ID, d.Source, d.CID); err != nil {
+	if err := c.printLine("%s  %s %s\nid      %s\nsource  %s\ncid     %s\n", d.Status, d.Kind, plain(d.Key), plain(d.ID), plain(d.Source), d.CID); err != nil {
 		return err
 	}
 	var rows [][]string
@@ -157,7 +157,7 @@ func (c *cli) printDossier(d dossier) error {
 		return err
 	}
 	for _, m := range d.Commands {
-		if err := c.printLine("command %d, stored %s:\n%s", m.Seq, stamp(m.Stored), m.Data); err != nil {
+		if err := c.printLine("command %d, stored %s:\n%s", m.Seq, stamp(m.Stored), plain(string(m.Data))); err != nil {
 			return err
 		}
 	}
