@@ -39,7 +39,7 @@ type Ledger struct {
 	settings LedgerSettings
 	// plainSource says that the source needs no normalising and no escaping in JSON.
 	plainSource bool
-	room        room
+	room        *room
 
 	mu     sync.Mutex
 	stream jetstream.Stream // nil until first used
@@ -68,7 +68,7 @@ func NewLedger(js jetstream.JetStream, s LedgerSettings) (*Ledger, error) {
 		return nil, fmt.Errorf("ledger: the source %q is no URI reference: %w", s.Source, err)
 	}
 	l := &Ledger{js: js, settings: s, plainSource: u.String() == s.Source && isPlain(s.Source)}
-	l.room = room{ledger: l}
+	l.room = newRoom(l)
 	return l, nil
 }
 

@@ -2,7 +2,6 @@ package natsjs
 
 import (
 	"context"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -16,21 +15,33 @@ type room struct {
 	isFull atomic.Bool
 	looked atomic.Pointer[time.Time] // nil before the first look
 
-	mu sync.Mutex // held while looking
+	looking chan struct{} // holds one value while somebody looks
 }
+
+func newRoom(l *Ledger) *room { return &room{ledger: l, looking: make(chan struct{}, 1)} }
 
 // full reports whether no started record may be written now. Where the stream cannot be looked at, the last view holds:
 // the write itself will tell.
 func (r *room) full(ctx context.Context) bool {
-	switch last := r.looked.Load(); {
-	case last == nil:
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		if r.looked.Load() == nil {
-			r.look(ctx)
+	last := r.looked.Load()
+	if last != nil && time.Since(*last) <= r.ledger.settings.FullEvery {
+		return r.isFull.Load()
+	}
+	if last == nil { // nothing is known yet: wait for whoever looks
+		select {
+		case r.looking <- struct{}{}:
+		case <-ctx.Done():
+			return false
 		}
-	case time.Since(*last) > r.ledger.settings.FullEvery && r.mu.TryLock():
-		defer r.mu.Unlock()
+	} else {
+		select {
+		case r.looking <- struct{}{}:
+		default:
+			return r.isFull.Load()
+		}
+	}
+	defer func() { <-r.looking }()
+	if r.looked.Load() == last {
 		r.look(ctx)
 	}
 	return r.isFull.Load()
