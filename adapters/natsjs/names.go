@@ -64,6 +64,9 @@ func (n Names) topologyLock() string { return "lock.topology" }
 
 func isWorker(presenceKey string) bool { return !strings.Contains(presenceKey, ".") }
 
+// WorkersChanged is the core subject on which workers tell each other that one has come or gone.
+func (n Names) WorkersChanged() string { return n.prefix() + ".workers.changed" }
+
 // Command is where billing publishes a command: <prefix>.cmd.<kind>.<key>. kind and key may be wildcards.
 func (n Names) Command(kind events.Kind, key string) string {
 	return n.prefix() + ".cmd." + string(kind) + "." + key

@@ -3,13 +3,14 @@ package natsjs
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"hash/fnv"
 	"log/slog"
 	"slices"
+	"strings"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
 
@@ -67,6 +68,10 @@ type Presence struct {
 }
 
 // Run announces until ctx ends, and withdraws then. It returns nil after such an end.
+//
+// It lists workers by the bucket's subjects: a KeyWatcher, which listing keys would take too, makes a consumer each
+// time and holds a lock while it asks the server. Who joins or leaves says so on a core subject besides, which only
+// spares the others the wait for their next look.
 func (p *Presence) Run(ctx context.Context) error {
 	if p.Every == 0 {
 		p.Every = time.Second
@@ -78,13 +83,27 @@ func (p *Presence) Run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("the bucket %s: %w", p.Names.Workers(), err)
 	}
-	defer p.withdraw(bucket)
-	joined := p.watchJoins(ctx, bucket)
+	stream, err := p.JetStream.Stream(ctx, "KV_"+p.Names.Workers())
+	if err != nil {
+		return fmt.Errorf("the bucket %s: %w", p.Names.Workers(), err)
+	}
+	nudged := make(chan *nats.Msg, 16)
+	sub, err := p.JetStream.Conn().ChanSubscribe(p.Names.WorkersChanged(), nudged)
+	if err != nil {
+		return fmt.Errorf("the subject %s: %w", p.Names.WorkersChanged(), err)
+	}
+	defer sub.Unsubscribe() //nolint:errcheck // the connection may be gone
+	defer p.withdraw(stream)
+	p.announce(ctx, bucket, stream, nudged)
+	return nil
+}
+
+func (p *Presence) announce(ctx context.Context, bucket jetstream.KeyValue, stream jetstream.Stream, nudged <-chan *nats.Msg) {
 	tick := time.NewTicker(p.Every)
 	defer tick.Stop()
 	var view []string
 	for {
-		now, err := p.refresh(ctx, bucket)
+		now, err := p.refresh(ctx, bucket, stream)
 		switch {
 		case err != nil && ctx.Err() == nil:
 			p.Logger.Debug("the workers' bucket could not be used; the last view stands", "error", err)
@@ -93,79 +112,52 @@ func (p *Presence) Run(ctx context.Context) error {
 				p.Changed(slices.Clone(view))
 			}
 		case err == nil && !slices.Equal(now, view):
+			if view == nil {
+				p.nudge()
+			}
 			view = now
 			p.Changed(slices.Clone(view))
 		}
 		select {
 		case <-ctx.Done():
-			return nil
+			return
 		case <-tick.C:
-		case <-joined:
+		case <-nudged:
 		}
 	}
 }
 
 // refresh renews our own entry and reads all.
-func (p *Presence) refresh(ctx context.Context, bucket jetstream.KeyValue) ([]string, error) {
+func (p *Presence) refresh(ctx context.Context, bucket jetstream.KeyValue, stream jetstream.Stream) ([]string, error) {
 	limited, cancel := context.WithTimeout(ctx, 2*p.Every)
 	defer cancel()
 	if _, err := bucket.Put(limited, p.Worker, nil); err != nil {
 		return nil, err
 	}
-	workers, err := bucket.Keys(limited)
-	if err != nil && !errors.Is(err, jetstream.ErrNoKeysFound) {
+	prefix := "$KV." + p.Names.Workers() + "."
+	info, err := stream.Info(limited, jetstream.WithSubjectFilter(prefix+">"))
+	if err != nil {
 		return nil, err
 	}
-	workers = slices.DeleteFunc(workers, func(key string) bool { return !isWorker(key) })
-	if !slices.Contains(workers, p.Worker) {
-		workers = append(workers, p.Worker)
+	workers := []string{p.Worker}
+	for subject := range info.State.Subjects {
+		if key := strings.TrimPrefix(subject, prefix); isWorker(key) && key != p.Worker {
+			workers = append(workers, key)
+		}
 	}
 	slices.Sort(workers)
 	return workers, nil
 }
 
-// watchJoins says when a worker has joined or withdrawn, sooner than the next tick would.
-func (p *Presence) watchJoins(ctx context.Context, bucket jetstream.KeyValue) <-chan struct{} {
-	out := make(chan struct{}, 1)
-	watcher, err := bucket.WatchAll(ctx, jetstream.UpdatesOnly())
-	if err != nil {
-		return out
-	}
-	go func() { // ends with the watcher, which ends with ctx
-		defer watcher.Stop() //nolint:errcheck // the connection may be gone
-		known := make(map[string]time.Time)
-		for {
-			select {
-			case <-ctx.Done():
-				return
-			case entry, ok := <-watcher.Updates():
-				if !ok {
-					return
-				}
-				if entry == nil || entry.Key() == p.Worker || !isWorker(entry.Key()) {
-					continue
-				}
-				fresh := time.Since(known[entry.Key()]) > 3*p.Every
-				known[entry.Key()] = time.Now()
-				if entry.Operation() != jetstream.KeyValuePut {
-					delete(known, entry.Key())
-					fresh = true
-				}
-				if fresh {
-					select {
-					case out <- struct{}{}:
-					default:
-					}
-				}
-			}
-		}
-	}()
-	return out
-}
-
 // withdraw takes our entry away, so that others need not wait for its TTL.
-func (p *Presence) withdraw(bucket jetstream.KeyValue) {
+func (p *Presence) withdraw(stream jetstream.Stream) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
-	_ = bucket.Delete(ctx, p.Worker) // the TTL does it otherwise
+	_ = stream.Purge(ctx, jetstream.WithPurgeSubject("$KV."+p.Names.Workers()+"."+p.Worker)) // the TTL does it otherwise
+	p.nudge()
+}
+
+// nudge has the others look.
+func (p *Presence) nudge() {
+	_ = p.JetStream.Conn().Publish(p.Names.WorkersChanged(), nil) // they look soon anyway
 }

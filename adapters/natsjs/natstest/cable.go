@@ -34,6 +34,14 @@ func (c *Cable) InProcessConn() (net.Conn, error) {
 	return l, nil
 }
 
+// Use plugs the far end into another server, such as one that was started again.
+func (c *Cable) Use(server interface{ InProcessConn() (net.Conn, error) }) {
+	c.mu.Lock()
+	c.Server = server
+	c.mu.Unlock()
+	c.Cut()
+}
+
 // Cut closes the present line at once. The client may connect again.
 func (c *Cable) Cut() {
 	c.mu.Lock()
