@@ -11,6 +11,7 @@ import (
 // constructors lists every command of the program, in the order of its help.
 func constructors() []func(*cli) *cobra.Command {
 	return []func(*cli) *cobra.Command{
+		newDemoCommand,
 		newUpCommand,
 		newWorkerCommand,
 		newSandboxCommand,
