@@ -92,6 +92,11 @@ func (l *ledger) History(ctx context.Context, key, cid string) (events.History, 
 func (l *ledger) history(key, cid string) events.History {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	return l.locked(key, cid)
+}
+
+// locked is history for a caller who has the lock.
+func (l *ledger) locked(key, cid string) events.History {
 	var h events.History
 	for _, r := range l.records {
 		if token, err := events.KeyToken(r.Command.Key); err == nil && token == key && r.Command.CID == cid {
@@ -123,10 +128,9 @@ func (l *ledger) store(o events.Outcome, after uint64) (uint64, error) {
 	if err != nil {
 		l.t.Errorf("a record without a usable key: %v", err)
 	}
-	last := l.history(key, o.Command.CID).LastSeq()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if last != after {
+	if l.locked(key, o.Command.CID).LastSeq() != after {
 		return 0, &events.Error{Kind: events.Conflict, Code: events.CodeConflict, Message: "the history has moved"}
 	}
 	l.seq++
