@@ -146,7 +146,9 @@ func TestWorkerRefusesStreamsThatSomebodyElseMustMend(t *testing.T) {
 }
 
 func TestKilledWorkerLeavesItsWorkToTheNext(t *testing.T) {
-	r := newRig(t)
+	r := newRigWithoutWorker(t)
+	r.config.Worker.Grace = time.Hour // a kill knows no grace: else the test would not end
+	r.app = r.startWorker()
 	r.fails("C-1", sandbox.HangAfter)
 	id := "one"
 	r.run("publish", "renew", "--customer", "C-1", "--months", "1", "--id", id).want(t, exitDone, "", "")

@@ -79,7 +79,7 @@ func (c *cli) openInput(name string) (io.ReadCloser, error) {
 	return os.Open(name)
 }
 
-// problems lists what is wrong with the draft, each with its JSON pointer where it has one.
+// problemsOf lists what is wrong with a command, each with its JSON pointer where it has one.
 func problemsOf(f *events.Failure) []string {
 	switch {
 	case f == nil:

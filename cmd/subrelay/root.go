@@ -8,7 +8,7 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// constructors lists every command of the program, in the order of its help.
+// constructors lists every command of the program.
 func constructors() []func(*cli) *cobra.Command {
 	return []func(*cli) *cobra.Command{
 		newDemoCommand,
