@@ -77,7 +77,7 @@ func crashAndTakeOver(t *testing.T, w *world, point string) {
 	time.Sleep(3 * time.Minute) // what is stored late
 	w.ledger.onHistory, w.ledger.onAppend, w.dead.onPut = nil, nil, nil
 	last := w.ledger.last()
-	if end != acked || !(last.Status.Final() || last.Status == inDoubt) {
+	if end != acked || !last.Status.Final() && last.Status != inDoubt {
 		t.Errorf("%s: the command was %s as %s", point, end, last.Status)
 	}
 	if again := w.drive(t.Context(), w.worker("d"), delivery); again != acked || w.ledger.last().Seq != last.Seq {

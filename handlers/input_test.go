@@ -189,7 +189,7 @@ func TestStaleBeforePermission(t *testing.T) {
 		j := w.worker("a").Job(w.send(func(e *event.Event) { e.SetTime(time.Now()) }))
 		j.Prepare(t.Context(), true)
 		time.Sleep(time.Hour)
-		j.Attempt(t.Context(), false) //nolint:errcheck // the breaker's
+		j.Attempt(t.Context(), false) // the breaker's
 		end := w.driveJob(t.Context(), j, true)
 		if diff := cmp.Diff([]events.Reason{events.DeadStale}, w.dead.reasons()); diff != "" || end != acked || w.upstream.calls() != 0 {
 			t.Errorf("%s after %d calls; the dead letters differ (-want +got):\n%s", end, w.upstream.calls(), diff)

@@ -41,7 +41,7 @@ func around[T any](ctx context.Context, f fault, work func() (T, error)) (none T
 		<-ctx.Done()
 		return none, errBroker
 	case storesLate:
-		time.AfterFunc(time.Minute, func() { work() }) //nolint:errcheck // nobody hears of it
+		time.AfterFunc(time.Minute, func() { work() }) // nobody hears of it
 		<-ctx.Done()
 		return none, errBroker
 	case panics:

@@ -239,7 +239,7 @@ func TestAttemptsAreCountedAcrossWorkers(t *testing.T) {
 			j := jobs[i%2]
 			for next := j.Prepare(t.Context(), false); next.Action != events.Ack; next = j.Prepare(t.Context(), false) {
 				if next.Action == events.Call {
-					j.Attempt(t.Context(), false) //nolint:errcheck // the breaker's
+					j.Attempt(t.Context(), false) // the breaker's
 					break
 				}
 				time.Sleep(time.Until(next.At))

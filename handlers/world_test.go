@@ -238,7 +238,6 @@ type world struct {
 
 	config   func(*handlers.Config)
 	probe    bool            // permissions are probes
-	closed   func() bool     // whether the breaker is closed; nil: always
 	allow    <-chan struct{} // permission comes after this; nil: at once
 	verdicts []error         // what attempts told the breaker
 

@@ -91,7 +91,7 @@ func (l *Ledger) History(ctx context.Context, key, cid string) (events.History, 
 		if err != nil {
 			return nil, err
 		}
-		r, err := readRecord(msg)
+		r, err := readRecord(msg.Sequence, msg.Data)
 		if err != nil {
 			return nil, err
 		}

@@ -40,17 +40,16 @@ func BenchmarkAppend(b *testing.B) {
 	b.Run("Bare", func(b *testing.B) {
 		_, js, l := ledgerFixture(b)
 		o := record("C-10042", "a", events.Started, 1)
-		data, err := l.encode(&o)
-		if err != nil {
-			b.Fatal(err)
-		}
 		b.ReportAllocs()
 		i := 0
 		for b.Loop() {
 			i++
 			cid := fmt.Sprint("cid", i)
-			data, _ = l.encode(&o)
-			_, err := js.PublishMsg(context.Background(), &nats.Msg{
+			data, err := l.encode(&o)
+			if err != nil {
+				b.Fatal(err)
+			}
+			_, err = js.PublishMsg(context.Background(), &nats.Msg{
 				Subject: "subrelay.ledger.renew.started.C-10042." + cid,
 				Header: nats.Header{
 					"Nats-Expected-Last-Subject-Sequence":         {"0"},

@@ -20,9 +20,8 @@ import (
 
 // ledgerBroker is a broker with our streams whose connections can be tampered with, and which can be restarted.
 type ledgerBroker struct {
-	t     testing.TB
-	dir   string
-	names Names
+	t   testing.TB
+	dir string
 
 	mu     sync.Mutex
 	server *Server
@@ -192,7 +191,7 @@ func (c *tamperedConn) Read(p []byte) (int, error) {
 		case swallowReply:
 			continue
 		case cutAtReply:
-			_ = c.Conn.Close()
+			_ = c.Close()
 			return 0, net.ErrClosed
 		}
 		return n, err

@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/cloudevents/sdk-go/v2/event"
-	"github.com/nats-io/nats.go/jetstream"
 
 	"subrelay/events"
 )
@@ -68,22 +67,16 @@ func isPlain(s string) bool {
 	return s != ""
 }
 
-// readRecord reads a record of the ledger. Its errors are of kind Internal.
-func readRecord(msg *jetstream.RawStreamMsg) (events.Record, error) {
-	_, r, err := readRecordEvent(msg.Sequence, msg.Data)
-	return r, err
-}
-
-// readRecordEvent reads a record and the event it stands in.
-func readRecordEvent(seq uint64, data []byte) (event.Event, events.Record, error) {
+// readRecord reads the record of the ledger that is stored under seq. Its errors are of kind Internal.
+func readRecord(seq uint64, data []byte) (events.Record, error) {
 	e := event.Event{}
 	err := e.UnmarshalJSON(data)
 	if err == nil {
 		var o events.Outcome
 		if o, err = events.ReadOutcome(&e); err == nil {
-			return e, events.Record{Outcome: o, Seq: seq}, nil
+			return events.Record{Outcome: o, Seq: seq}, nil
 		}
 	}
-	return e, events.Record{}, &events.Error{Kind: events.Internal, Code: events.CodeInternal, Op: "read ledger",
+	return events.Record{}, &events.Error{Kind: events.Internal, Code: events.CodeInternal, Op: "read ledger",
 		Message: fmt.Sprintf("record %d of the ledger cannot be read", seq), Cause: err}
 }

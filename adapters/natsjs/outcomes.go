@@ -61,7 +61,7 @@ func (o *Outcomes) Read(ctx context.Context, q Query, fn func(Stored) error) err
 		fromSeq: q.FromSeq, toSeq: q.ToSeq, since: q.Since, until: q.Until, follow: q.Follow,
 	}
 	return s.run(ctx, limit(q.Limit, func(m Message, pending uint64) error {
-		_, r, err := readRecordEvent(m.Seq, m.Data)
+		r, err := readRecord(m.Seq, m.Data)
 		if err != nil {
 			return err
 		}
@@ -127,7 +127,7 @@ func (o *Outcomes) Last(ctx context.Context, key, cid string) (*events.Record, e
 	if msg == nil || err != nil {
 		return nil, err
 	}
-	r, err := readRecord(msg)
+	r, err := readRecord(msg.Sequence, msg.Data)
 	if err != nil {
 		return nil, err
 	}

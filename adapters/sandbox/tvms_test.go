@@ -113,7 +113,7 @@ func TestABodyIsIgnored(t *testing.T) {
 		t.Fatal(err)
 	}
 	_ = resp.Body.Close()
-	if e := u.booked(1); resp.StatusCode != 200 || !e.Applied {
+	if e := u.booked(1); resp.StatusCode != http.StatusOK || !e.Applied {
 		t.Errorf("%d, %+v", resp.StatusCode, e)
 	}
 }

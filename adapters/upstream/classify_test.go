@@ -71,7 +71,7 @@ func FuzzRetryAfter(f *testing.F) {
 		f.Add(seed, int64(1772366400))
 	}
 	f.Fuzz(func(t *testing.T, value string, now int64) {
-		now = now % math.MaxInt32
+		now %= math.MaxInt32
 		if d := RetryAfter(value, time.Unix(now, 0)); d < 0 || d > longest {
 			t.Errorf("RetryAfter(%q) = %s", value, d)
 		}
@@ -154,7 +154,7 @@ func TestOutage(t *testing.T) {
 			}
 		})
 		failed := 0
-		for failed = 0; ; failed++ {
+		for ; ; failed++ {
 			if _, err := call(t, g); err == nil {
 				break
 			} else if diff := cmp.Diff(timeout, failureOf(err)); diff != "" {

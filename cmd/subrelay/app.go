@@ -103,7 +103,7 @@ func (a *App) build() (err error) {
 	a.stations = []*station{tvms}
 	a.metrics = newMetrics(a.stations)
 	if addr := a.Config.Worker.HTTPAddr; addr != noListen {
-		if a.listener, err = net.Listen("tcp", addr); err != nil {
+		if a.listener, err = (&net.ListenConfig{}).Listen(context.Background(), "tcp", addr); err != nil {
 			return hinted(fmt.Errorf("worker.http_addr: %w", err), "choose another address, port 0 for a free one, or \"none\"")
 		}
 	}

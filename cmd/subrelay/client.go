@@ -27,6 +27,9 @@ type client struct {
 
 // connect connects as the flags and the configuration say. The caller must close the client.
 func (c *cli) connect(ctx context.Context) (*client, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
 	cfg, err := c.loadConfig()
 	if err != nil {
 		return nil, err

@@ -209,7 +209,7 @@ func (c *cli) redriveEvent(ctx context.Context, cl *client, l natsjs.Letter, fil
 	if err != nil {
 		return nil, fmt.Errorf("--file: %w", err)
 	}
-	defer in.Close() //nolint:errcheck // only read
+	defer in.Close() // only read
 	raw, err := io.ReadAll(in)
 	if err != nil {
 		return nil, fmt.Errorf("--file: %w", err)

@@ -58,7 +58,7 @@ func (c *cli) readIDs(file string, f idFlags) ([]string, error) {
 	if err != nil {
 		return nil, fmt.Errorf("--from: %w", err)
 	}
-	defer in.Close() //nolint:errcheck // only read
+	defer in.Close() // only read
 	var ids []string
 	seen := map[string]bool{}
 	lines := bufio.NewScanner(in)

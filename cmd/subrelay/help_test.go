@@ -115,7 +115,7 @@ func TestBadUsage(t *testing.T) {
 		{"outcomes --since yesterday", "--since is \"yesterday\""},
 		{"outcomes --until tomorrow", "--until is \"tomorrow\""},
 		{"outcomes --status done", "there is no status \"done\"; known: started"},
-		{"outcomes --status suceeded", "did you mean succeeded?"},
+		{"outcomes --status succeed", "did you mean succeeded?"},
 		{"outcomes --kind freeze", "there is no kind"},
 		{"outcomes --cid short", "a cid has 26 characters"},
 		{"outcomes --limit -1", "must not be negative"},

@@ -51,7 +51,7 @@ it is sent.
 	return cmd
 }
 
-func needKindOrFile(cmd *cobra.Command, args []string) error {
+func needKindOrFile(_ *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return usagef("what is to be sent? Name a kind (%s), or a file with --file", joined(kindNames()))
 	}
@@ -71,7 +71,7 @@ func (c *cli) publishFile(ctx context.Context, f publishFlags) error {
 	if err != nil {
 		return err
 	}
-	defer in.Close() //nolint:errcheck // only read
+	defer in.Close() // only read
 	return c.publish(ctx, f, check.drafts(in), true)
 }
 

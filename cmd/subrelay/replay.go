@@ -81,7 +81,7 @@ func replaceFile(name string, v any) error {
 	if err != nil {
 		return err
 	}
-	defer os.Remove(f.Name()) //nolint:errcheck // gone once it is renamed
+	defer os.Remove(f.Name()) // gone once it is renamed
 	if _, err = f.Write(append(raw, '\n')); err == nil {
 		err = f.Sync()
 	}

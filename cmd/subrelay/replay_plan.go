@@ -79,7 +79,7 @@ func readPlan(name, prefix string) (*plan, error) {
 	if err != nil {
 		return nil, fmt.Errorf("--plan: %w", err)
 	}
-	defer f.Close() //nolint:errcheck // only read
+	defer f.Close() // only read
 	p := &plan{}
 	dec := json.NewDecoder(bufio.NewReader(f))
 	if err := dec.Decode(&p.planHead); err != nil || p.Plan != planName {

@@ -90,7 +90,7 @@ func newWorld(t *testing.T, seed uint64, cfg Config) *world {
 		AutoCreate: time.Now().UTC().AddDate(0, 1, 0).Truncate(time.Second),
 	})
 	w.http = &http.Server{Handler: w.tvms.Handler(), ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)}
-	go w.http.Serve(w.pipes) //nolint:errcheck // ends with close
+	go w.http.Serve(w.pipes) // ends with close
 	w.cable = &natstest.Cable{Server: w.broker}
 	conn := w.dialBroker(w.cable, natsjs.ConnectOptions{})
 	var err error

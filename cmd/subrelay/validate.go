@@ -42,7 +42,7 @@ func (c *cli) validate(file string) error {
 	if err != nil {
 		return err
 	}
-	defer in.Close() //nolint:errcheck // only read
+	defer in.Close() // only read
 	v := &validator{cli: c, seen: make(map[string]draft)}
 	for d, err := range check.drafts(in) {
 		if err == nil {
