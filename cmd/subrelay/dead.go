@@ -186,7 +186,7 @@ func (c *cli) printDead(d deadLine, first bool) error {
 	if d.Closed != nil {
 		detail = fmt.Sprintf("closed by %s: %s", d.Closed.By, d.Closed.Reason)
 	}
-	return c.printLine(deadRow, strconv.FormatUint(d.Seq, 10), d.Reason, ageOf(d.Time), d.Kind, d.Key, d.CID, detail)
+	return c.printLine(deadRow, strconv.FormatUint(d.Seq, 10), d.Reason, ageOf(d.Time), d.Kind, plain(d.Key), d.CID, plain(detail))
 }
 
 func parseReason(text string) (events.Reason, error) {

@@ -74,7 +74,7 @@ type redrivenLine struct {
 type redriving struct {
 	seq uint64
 	rerun
-	closed *natsjs.Closing
+	closed *natsjs.Closing // it was redriven before
 }
 
 func (c *cli) redriveDead(ctx context.Context, f redriveFlags, seqs []uint64) error {
@@ -124,15 +124,18 @@ func (c *cli) redrivable(ctx context.Context, cl *client, seq uint64, file strin
 	if err != nil {
 		return r, err
 	}
-	if r.closed = letters[len(letters)-1].Closed; r.closed != nil {
-		if !strings.HasPrefix(r.closed.Reason, redrivenAs) {
-			return r, fmt.Errorf("the dead letter of command %d was %s", seq, describeClosing(r.closed))
-		}
-		return r, nil
-	}
 	h, err := cl.historyOf(ctx, letters)
 	if err != nil {
 		return r, err
+	}
+	if closed := letters[len(letters)-1].Closed; closed != nil {
+		switch {
+		case strings.HasPrefix(closed.Reason, redrivenAs):
+			r.closed = closed
+			return r, nil
+		case !notApplied(h.Last()):
+			return r, fmt.Errorf("the dead letter of command %d was %s", seq, describeClosing(closed))
+		}
 	}
 	letter := decisive(letters)
 	if r.asIs, err = mayRedrive(letter, h, file != ""); err != nil {
@@ -152,6 +155,11 @@ func (c *cli) redrivable(ctx context.Context, cl *client, seq uint64, file strin
 		return r, fmt.Errorf("the id %s is used: in --file the event needs an id of its own", e.ID())
 	}
 	return r, nil
+}
+
+// notApplied reports whether a doubt was resolved as not applied: that closes its letter, and it may run again.
+func notApplied(last *events.Record) bool {
+	return last != nil && last.Status == events.Failed && last.Resolution != nil
 }
 
 // decisive is the open letter that most speaks against running again.

@@ -106,7 +106,7 @@ func (c *cli) printDeadDossier(d deadDossier) error {
 		return err
 	}
 	for _, name := range slices.Sorted(maps.Keys(d.Header)) {
-		if err := c.printLine("%s: %s", name, strings.Join(d.Header[name], ", ")); err != nil {
+		if err := c.printLine("%s", plain(name+": "+strings.Join(d.Header[name], ", "))); err != nil {
 			return err
 		}
 	}
@@ -114,25 +114,34 @@ func (c *cli) printDeadDossier(d deadDossier) error {
 	if err := json.Indent(&pretty, d.Data, "", "  "); err != nil {
 		return err
 	}
-	if err := c.printLine("\n%s", &pretty); err != nil || d.Cut == 0 {
+	if err := c.printLine("\n%s", plainLines(pretty.String())); err != nil || d.Cut == 0 {
 		return err
 	}
 	return c.printLine("(cut: the original has %d bytes)", d.Cut)
 }
 
+// plainLines is plain for text of several lines.
+func plainLines(s string) string {
+	lines := strings.Split(s, "\n")
+	for i := range lines {
+		lines[i] = plain(lines[i])
+	}
+	return strings.Join(lines, "\n")
+}
+
 // story tells of one letter for people.
 func (d deadLine) story() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s  command %d  %s %s", d.Reason, d.Seq, d.Kind, d.Key)
+	fmt.Fprintf(&b, "%s  command %d  %s %s", d.Reason, d.Seq, d.Kind, plain(d.Key))
 	if d.CID != "" {
 		fmt.Fprintf(&b, "  cid %s", d.CID)
 	}
-	fmt.Fprintf(&b, "\n  %s ago, %s\n  %s: %s\n", ageOf(d.Time), stamp(d.Time), d.Error.Code, d.Error.Message)
+	fmt.Fprintf(&b, "\n  %s ago, %s\n  %s: %s\n", ageOf(d.Time), stamp(d.Time), d.Error.Code, plain(d.Error.Message))
 	for _, p := range d.Error.Problems {
-		fmt.Fprintf(&b, "  - %s\n", p)
+		fmt.Fprintf(&b, "  - %s\n", plain(p))
 	}
 	if d.Closed != nil {
-		fmt.Fprintf(&b, "  closed by %s at %s: %s\n", d.Closed.By, stamp(d.Closed.Time), d.Closed.Reason)
+		fmt.Fprintf(&b, "  closed by %s at %s: %s\n", d.Closed.By, stamp(d.Closed.Time), plain(d.Closed.Reason))
 	}
 	if d.Next != "" {
 		fmt.Fprintf(&b, "  what to do: %s\n", d.Next)

@@ -114,11 +114,11 @@ func (c *cli) printDoubt(d doubtLine) error {
 	if d.Why != nil {
 		why = d.Why.Code + ": " + d.Why.Message
 	}
-	if err := c.printLine(doubtRow, d.Since.UTC().Format(time.RFC3339), ageOf(d.Since), d.Kind, d.Key, fmt.Sprint(d.Attempt), d.CID, why); err != nil {
+	if err := c.printLine(doubtRow, d.Since.UTC().Format(time.RFC3339), ageOf(d.Since), d.Kind, plain(d.Key), fmt.Sprint(d.Attempt), d.CID, plain(why)); err != nil {
 		return err
 	}
 	if len(d.ReadBefore) > 0 {
-		return c.printLine("%20s  read before the call: %s", "", d.ReadBefore)
+		return c.printLine("%20s  read before the call: %s", "", plain(string(d.ReadBefore)))
 	}
 	return nil
 }

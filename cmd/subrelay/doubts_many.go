@@ -119,7 +119,7 @@ func (r *resolving) prepare(ctx context.Context, records []events.Record) error 
 	reruns := make([]rerun, 0, len(records))
 	if r.flags.redrive {
 		for _, last := range records {
-			if last.Status != events.InDoubt && (last.Status != events.Failed || last.Resolution == nil) {
+			if last.Status != events.InDoubt && !notApplied(&last) {
 				continue // will be refused
 			}
 			e, err := r.client.original(ctx, last.Command.Seq)

@@ -86,13 +86,13 @@ func (c *cli) printDoubtDossier(d doubtDossier) error {
 		return err
 	}
 	if len(d.Doubt.ReadBefore) > 0 {
-		if err := c.printLine("read before the call: %s", d.Doubt.ReadBefore); err != nil {
+		if err := c.printLine("read before the call: %s", plain(string(d.Doubt.ReadBefore))); err != nil {
 			return err
 		}
 	}
 	return c.printLine(`what to do: %s
   subrelay doubts resolve %[2]s --applied --by NAME --reason TEXT
-  subrelay doubts resolve %[2]s --not-applied --by NAME --reason TEXT [--redrive]`, d.Doubt.Next, d.CID)
+  subrelay doubts resolve %[2]s --not-applied --by NAME --reason TEXT [--redrive]`, plain(d.Doubt.Next), d.CID)
 }
 
 // standing is how a command stands by its last record, for people.

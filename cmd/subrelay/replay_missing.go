@@ -37,6 +37,8 @@ type missingLine struct {
 	NewSeq uint64      `json:"new_seq,omitempty"`
 	Again  bool        `json:"duplicate,omitempty"` // it was requeued minutes ago, under NewSeq
 	Note   string      `json:"note,omitempty"`
+
+	same string // equal for messages that are repetitions of each other, byte for byte
 }
 
 // The actions of a missingLine.
@@ -64,8 +66,8 @@ type missingReplay struct {
 	bar    *progressbar.ProgressBar
 	sum    missingSum
 
-	waiting    map[string]bool // by cid: one of its messages is still to be delivered
-	later      map[string]int  // by key: commands that have run, up to here
+	copies     map[string]string // waiting or dead, by missingLine.same: what became of one of the repetitions
+	later      map[string]int    // by key: commands that have run, up to here
 	candidates []candidate
 }
 
@@ -83,7 +85,7 @@ func (c *cli) replayMissing(ctx context.Context, f commandsFlags, q natsjs.Query
 	defer cl.close()
 	r := &missingReplay{
 		cli: c, client: cl, flags: f, pace: f.limiter(), bar: c.progress(-1, "commands"),
-		sum: missingSum{States: map[string]int{}, DryRun: f.dryRun}, waiting: map[string]bool{}, later: map[string]int{},
+		sum: missingSum{States: map[string]int{}, DryRun: f.dryRun}, copies: map[string]string{}, later: map[string]int{},
 	}
 	if r.reach, err = cl.newReach(ctx); err != nil {
 		return err
@@ -158,8 +160,8 @@ func (r *missingReplay) look(ctx context.Context, q natsjs.Query) error {
 func (r *missingReplay) met(l missingLine) error {
 	_ = r.bar.Add(1) // only a picture
 	switch l.State {
-	case stateWaiting:
-		r.waiting[l.CID] = true
+	case stateWaiting, stateDead:
+		r.copies[l.same] = l.State
 	case stateDone, stateInDoubt:
 		r.later[l.Key]++
 	case stateMissing, stateUnfinished:
@@ -175,21 +177,17 @@ func (r *missingReplay) requeueAll(ctx context.Context) error {
 	seen := map[string]bool{}
 	for _, m := range r.candidates {
 		l := m.missingLine
-		identity := l.CID
-		if identity == "" {
-			identity = fmt.Sprint(l.Seq) // no command can be read from it: a worker is to say so
-		}
 		switch {
-		case r.waiting[l.CID] && l.CID != "":
-			l.State, l.Note = stateWaiting, "sent again, or requeued, and that message waits"
-		case seen[identity]:
-			l.Note = "the same command as one before"
+		case r.copies[l.same] != "":
+			l.State, l.Note = r.copies[l.same], "it was sent again, or requeued: that message is meant"
+		case seen[l.same]:
+			l.Note = "the same as one before"
 		case l.State == stateUnfinished && !r.flags.unfinished:
 			l.Note = "begun, and no longer delivered: --unfinished requeues it too"
 		case r.flags.sel.limit > 0 && r.sum.Requeued == r.flags.sel.limit:
 			l.Note = "beyond --limit"
 		default:
-			seen[identity] = true
+			seen[l.same] = true
 			if n := r.later[l.Key] - m.ranBefore; n > 0 {
 				l.Note = fmt.Sprintf("%s of its key came later and ran already", count(n, "command", "commands"))
 			}
@@ -252,7 +250,7 @@ func (r *missingReplay) tell(l missingLine) error {
 	if l.Status != "" {
 		detail = l.Status + "  " + detail
 	}
-	return r.cli.printLine(missingRow, l.Seq, l.State, l.Action, l.Kind, l.Key, l.CID, detail)
+	return r.cli.printLine(missingRow, l.Seq, l.State, l.Action, l.Kind, plain(l.Key), l.CID, detail)
 }
 
 // finish sums up.

@@ -2,9 +2,13 @@ package main
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -66,7 +70,7 @@ func memoryOf(info *jetstream.StreamInfo) time.Time {
 // classify says how a stored command stands. The floor is read before the ledger: what was acknowledged by then is in
 // the ledger, or in the dead letters, if it was not lost.
 func (r *reach) classify(ctx context.Context, m natsjs.StoredCommand) (missingLine, error) {
-	l := missingLine{Seq: m.Seq, Kind: m.Kind, Key: m.Key}
+	l := missingLine{Seq: m.Seq, Kind: m.Kind, Key: m.Key, same: fingerprint(m)}
 	if key, err := events.KeyOfToken(m.Key); err == nil {
 		l.Key = key
 	}
@@ -86,6 +90,22 @@ func (r *reach) classify(ctx context.Context, m natsjs.StoredCommand) (missingLi
 	}
 	l.State, err = r.state(ctx, m, at, last)
 	return l, err
+}
+
+// fingerprint is equal for messages that say the same on the same subject: a requeued one and its first.
+func fingerprint(m natsjs.StoredCommand) string {
+	h := sha256.New()
+	part := func(b string) { _, _ = fmt.Fprintf(h, "%d:%s", len(b), b) } // a hash takes everything
+	part(string(m.Kind))
+	part(m.Key)
+	for _, name := range slices.Sorted(maps.Keys(m.Header)) {
+		if !strings.HasPrefix(strings.ToLower(name), "nats-") { // the broker's own differ
+			part(name)
+			part(strings.Join(m.Header[name], "\x00"))
+		}
+	}
+	part(string(m.Data))
+	return string(h.Sum(nil))
 }
 
 func (r *reach) state(ctx context.Context, m natsjs.StoredCommand, at floor, last *events.Record) (string, error) {
