@@ -16,6 +16,25 @@ type Cable struct {
 	mu        sync.Mutex
 	lines     []*line
 	unplugged bool
+	watch     func(sent []byte) (pass bool, then func())
+}
+
+// Watch has every write of the client seen before it goes out; watch may call Deafen and Mute, and answers whether it
+// goes out at all, and what is to be done after it has. A write holds one or several protocol messages.
+func (c *Cable) Watch(watch func(sent []byte) (pass bool, then func())) {
+	c.mu.Lock()
+	c.watch = watch
+	c.mu.Unlock()
+}
+
+func (c *Cable) see(sent []byte) (pass bool, then func()) {
+	c.mu.Lock()
+	watch := c.watch
+	c.mu.Unlock()
+	if watch == nil {
+		return true, func() {}
+	}
+	return watch(sent)
 }
 
 // InProcessConn makes a new line, unless the cable is unplugged.
@@ -29,7 +48,7 @@ func (c *Cable) InProcessConn() (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &line{Conn: conn}
+	l := &line{Conn: conn, cable: c}
 	c.lines = append(c.lines, l)
 	return l, nil
 }
@@ -86,6 +105,7 @@ func (c *Cable) each(change func(*line)) {
 
 type line struct {
 	net.Conn
+	cable      *Cable
 	mu         sync.Mutex
 	deaf, mute bool
 }
@@ -107,6 +127,11 @@ func (l *line) Write(p []byte) (int, error) {
 	mute := l.mute
 	l.mu.Unlock()
 	if mute {
+		return len(p), nil
+	}
+	pass, then := l.cable.see(p)
+	defer then()
+	if !pass {
 		return len(p), nil
 	}
 	return l.Conn.Write(p)
