@@ -24,6 +24,7 @@ func constructors() []func(*cli) *cobra.Command {
 		newTopologyCommand,
 		newValidateCommand,
 		newSubjectCommand,
+		newBenchCommand,
 		newVersionCommand,
 	}
 }
