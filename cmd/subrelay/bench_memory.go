@@ -89,7 +89,7 @@ func (c *cli) printMemory(r benchMemoryResult) error {
 		return c.printJSON(r)
 	}
 	mb := func(bytes float64) string { return fmt.Sprintf("%.1f MB", bytes/1e6) }
-	return c.printTable([]string{"\nMEMORY OF THE WORKER", ""}, [][]string{
+	return c.printTable([]string{"MEMORY OF THE WORKER", ""}, [][]string{
 		{"commands waiting", fmt.Sprintf("%d of %d bytes, %d of them delivered to the worker", r.Commands, r.CommandBytes, r.Delivered)},
 		{"resident, at its highest", mb(r.RSS)},
 		{"Go heap in use", mb(r.HeapInUse)},

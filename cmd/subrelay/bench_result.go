@@ -65,7 +65,7 @@ func newBenchResult(f benchFlags) *benchResult {
 }
 
 func (c *cli) benchTables(r *benchResult) error {
-	header := []string{"\nFSYNC", "SUBRELAY/S", "FLOOR/S", "RATIO", "P50", "P95", "P99", "ALLOCS", "FLOOR", "BYTES", "FLOOR"}
+	header := []string{"FSYNC", "SUBRELAY/S", "FLOOR/S", "RATIO", "P50", "P95", "P99", "ALLOCS", "FLOOR", "BYTES", "FLOOR"}
 	var rows [][]string
 	whole := func(v float64) string { return strconv.FormatFloat(v, 'f', 0, 64) }
 	ms := func(v float64) string { return strconv.FormatFloat(v, 'f', 1, 64) + " ms" }
@@ -74,6 +74,9 @@ func (c *cli) benchTables(r *benchResult) error {
 			m.Sync, whole(m.Rate), whole(m.FloorPerSecond), fmt.Sprintf("%.2f", m.RatioToFloor), ms(m.P50), ms(m.P95), ms(m.P99),
 			whole(m.Allocs), whole(m.FloorAllocs), whole(m.Bytes), whole(m.FloorBytes),
 		})
+	}
+	if err := c.printLine(""); err != nil {
+		return err
 	}
 	if err := c.printTable(header, rows); err != nil {
 		return err
