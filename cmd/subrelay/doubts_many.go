@@ -119,14 +119,12 @@ func (r *resolving) prepare(ctx context.Context, records []events.Record) error 
 	reruns := make([]rerun, 0, len(records))
 	if r.flags.redrive {
 		for _, last := range records {
-			if last.Status != events.InDoubt && !notApplied(&last) {
-				continue // will be refused
+			if last.Status == events.InDoubt || notApplied(&last) { // all others will be refused
+				reruns = append(reruns, rerun{old: last.Command})
 			}
-			e, err := r.client.original(ctx, last.Command.Seq)
-			if err != nil {
-				return fmt.Errorf("%s cannot be redriven, and nothing was changed: %w", last.Command.CID, err)
-			}
-			reruns = append(reruns, rerun{old: last.Command, event: *e})
+		}
+		if err := r.originals(ctx, reruns); err != nil {
+			return err
 		}
 		if err := r.client.numberReruns(ctx, reruns); err != nil {
 			return err
@@ -147,6 +145,23 @@ func (r *resolving) prepare(ctx context.Context, records []events.Record) error 
 		return r.cli.confirm(r.flags.yes, "Resolve %s as %s?", count(len(records), "command", "commands"), truth)
 	}
 	return nil
+}
+
+// originals reads the events of those that are to run again.
+func (r *resolving) originals(ctx context.Context, reruns []rerun) error {
+	group, groupCtx := errgroup.WithContext(ctx)
+	group.SetLimit(doubtsAtOnce)
+	for i := range reruns {
+		group.Go(func() error {
+			e, err := r.client.original(groupCtx, reruns[i].old.Seq)
+			if err != nil {
+				return fmt.Errorf("%s cannot be redriven, and nothing was changed: %w", reruns[i].old.CID, err)
+			}
+			reruns[i].event = *e
+			return nil
+		})
+	}
+	return group.Wait()
 }
 
 // sort puts the work into lanes by key.
@@ -200,6 +215,9 @@ func (r *resolving) run(ctx context.Context) error {
 	err := group.Wait()
 	_ = r.bar.Finish()
 	switch {
+	case ctx.Err() != nil:
+		return stopped("%s; with --from the same command line goes on; what was resolved but not redriven, 'dead list --reason in_doubt' shows",
+			count(r.done, "command was resolved", "commands were resolved"))
 	case err != nil:
 		return err
 	case single != nil || !r.bulk:

@@ -60,7 +60,7 @@ func (c *cli) showDoubt(ctx context.Context, id string, f idFlags) error {
 	if err != nil {
 		return err
 	}
-	later, err := cl.laterThan(ctx, met, last.Command)
+	later, err := cl.laterThan(ctx, met, last.Command, 0)
 	if err != nil {
 		return err
 	}

@@ -3,9 +3,11 @@ package main
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/cloudevents/sdk-go/v2/event"
+	"golang.org/x/sync/errgroup"
 
 	"subrelay/adapters/natsjs"
 	"subrelay/events"
@@ -78,18 +80,21 @@ func (cl *client) numberReruns(ctx context.Context, reruns []rerun) error {
 	if err != nil {
 		return err
 	}
+	group, groupCtx := errgroup.WithContext(ctx)
+	group.SetLimit(doubtsAtOnce)
 	for i := range reruns {
 		r := &reruns[i]
 		if !r.asIs {
 			if err := r.number(met, check); err != nil {
-				return err
+				return errors.Join(err, group.Wait())
 			}
 		}
-		if r.later, err = cl.laterThan(ctx, met, r.old); err != nil {
+		group.Go(func() (err error) {
+			r.later, err = cl.laterThan(groupCtx, met, r.old, r.sent)
 			return err
-		}
+		})
 	}
-	return nil
+	return group.Wait()
 }
 
 // sight collects the commands of all keys concerned. check may be nil where nothing is to be numbered.
@@ -154,15 +159,15 @@ func (r *rerun) number(met sightings, check *checker) error {
 
 func cidOf(e *event.Event) string { return events.CID(e.Source(), e.ID(), e.Subject()) }
 
-// laterThan lists the commands of the same key that came after old, with how they stand.
-func (cl *client) laterThan(ctx context.Context, met sightings, old events.Ref) ([]laterCommand, error) {
+// laterThan lists the commands of the same key that came after old, with how they stand; but not that of sequence but.
+func (cl *client) laterThan(ctx context.Context, met sightings, old events.Ref, but uint64) ([]laterCommand, error) {
 	token, err := events.KeyToken(old.Key)
 	if err != nil {
 		return nil, err
 	}
 	var all []laterCommand
 	for _, s := range met.byKey[old.Key] {
-		if s.ref.Seq <= old.Seq || s.ref.CID == old.CID {
+		if s.ref.Seq <= old.Seq || s.ref.CID == old.CID || s.ref.Seq == but {
 			continue
 		}
 		last, err := cl.outcomes.Last(ctx, token, s.ref.CID)

@@ -62,7 +62,7 @@ const shownLater = 20
 func (c *cli) tellReruns(reruns []rerun) {
 	shown, all := 0, 0
 	for _, r := range reruns {
-		if shown < shownLater {
+		if shown++; shown <= shownLater {
 			c.sayf("%s %s of %s: runs again as %s", r.old.Kind, r.old.ID, r.old.Key, r.event.ID())
 			if r.sent != 0 {
 				c.sayf("  it was published before, as command %d; nothing new will run", r.sent)
@@ -76,7 +76,7 @@ func (c *cli) tellReruns(reruns []rerun) {
 		}
 	}
 	switch {
-	case all > shownLater:
+	case shown > shownLater:
 		c.sayf("%d commands, and %d later ones of their keys; not all are shown", len(reruns), all)
 	case all == 0:
 		c.sayf("no later command of %s", plural(len(reruns), "its key", "their keys"))

@@ -1,9 +1,8 @@
 package main
 
 import (
-	"context"
 	"encoding/json"
-	"fmt"
+	"errors"
 	"os"
 	"path/filepath"
 
@@ -66,9 +65,9 @@ func (f *replayFlags) limiter() *rate.Limiter {
 	return rate.NewLimiter(rate.Limit(f.rate), 1)
 }
 
-// stopped is the error of a replay that was interrupted, with how to go on.
-func stopped(ctx context.Context, hint string, args ...any) error {
-	return hinted(fmt.Errorf("interrupted: %w", context.Cause(ctx)), hint, args...)
+// stopped is the error of what was interrupted, with how to go on.
+func stopped(hint string, args ...any) error {
+	return hinted(errors.New("interrupted"), hint, args...)
 }
 
 // replaceFile writes v to a file as JSON, so that at any time the old or the new content is there.

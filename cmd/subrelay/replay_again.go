@@ -283,7 +283,7 @@ func (r *againReplay) publish(ctx context.Context, resumed bool) error {
 	})
 	_ = bar.Finish()
 	if ctx.Err() != nil {
-		return stopped(ctx, "go on with: subrelay replay commands --again --plan %s", r.file)
+		return stopped("go on with: subrelay replay commands --again --plan %s", r.file)
 	}
 	return cmp.Or(err, r.err)
 }

@@ -29,7 +29,8 @@ the command stream.
 --again runs what has succeeded once more, on purpose: an upstream was restored from last night's backup. Each becomes a
 new command, <id>~<n>, with the reason in its attribute replayreason. The selection is frozen in a plan file; the
 effects are listed first and must be confirmed; then they are published in their first order. --plan FILE alone goes on
-with a plan that was interrupted: each of its commands runs once, however often. Times and sequences are those of the
+with a plan that was interrupted: each of its commands runs once, however often. What has succeeded but is no
+longer stored cannot run again: it is told, and the exit code is 1. Times and sequences are those of the
 successes in the ledger.`,
 		Example: `  subrelay replay commands --missing --dry-run
   subrelay replay commands --missing --kind renew --since 24h

@@ -102,7 +102,7 @@ func (c *cli) replayMissing(ctx context.Context, f commandsFlags, q natsjs.Query
 	_ = r.bar.Finish()
 	switch {
 	case ctx.Err() != nil:
-		return stopped(ctx, "%d were requeued; the same command line goes on: what was requeued is not requeued again", r.sum.Requeued)
+		return stopped("%d were requeued; the same command line goes on: what was requeued is not requeued again", r.sum.Requeued)
 	case err != nil:
 		return err
 	}

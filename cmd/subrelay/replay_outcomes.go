@@ -110,7 +110,7 @@ func (c *cli) replayOutcomes(ctx context.Context, f outcomesFlags, q natsjs.Quer
 		err = saving
 	}
 	if ctx.Err() != nil {
-		return stopped(ctx, "%s", r.goOn())
+		return stopped("%s", r.goOn())
 	}
 	if err != nil {
 		return hinted(err, "%s", r.goOn())

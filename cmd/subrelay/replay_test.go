@@ -132,10 +132,10 @@ func TestReplayOutcomesResumed(t *testing.T) {
 
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	c := newCLI(strings.NewReader(""), &strings.Builder{}, &strings.Builder{}, nil)
-	if code := c.run(ctx, []string{"--nats", r.server.URL(), "replay", "outcomes", "--to", "rebuild"}); code != exitError {
-		t.Errorf("interrupted: exit code %d", code)
-	}
+	var stderr strings.Builder
+	c := newCLI(strings.NewReader(""), &strings.Builder{}, &stderr, nil)
+	code := c.run(ctx, []string{"--nats", r.server.URL(), "replay", "outcomes", "--to", "elsewhere", "--state", filepath.Join(t.TempDir(), "new")})
+	ran{code: code, stderr: stderr.String()}.want(t, exitError, "", "interrupted")
 }
 
 func TestReplayOutcomesRefusesOurOwnSubjects(t *testing.T) {
@@ -294,6 +294,24 @@ func TestReplayMissingThatIsNoCommand(t *testing.T) {
 	})
 }
 
+func TestReplayMissingReportsWhatWasBegun(t *testing.T) {
+	r := withStreams(t)
+	r.send(renewalLine("begun", "C-1", oneMonth("C-1")))
+	now := time.Now()
+	_, err := r.client().ledger.Append(t.Context(), events.Outcome{
+		Command: events.Ref{ID: "begun", Source: "billing", Kind: events.Renew, Key: "C-1", CID: events.CID("billing", "begun", "C-1"), Seq: 1},
+		Status:  events.Started, Attempt: 1, Upstream: events.TVMS, StartedAt: &now, FinishedAt: &now, Source: "subrelay", Token: "t",
+		Start: &events.Start{Worker: "gone", Deadline: now},
+	}, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.run("replay", "commands", "--missing").want(t, exitDone, "0 commands requeued; 1 waiting", "")
+	r.lose()
+	r.run("replay", "commands", "--missing").want(t, exitDone, "0 commands requeued; 1 unfinished", "")
+	r.run("replay", "commands", "--missing", "--unfinished").want(t, exitDone, "1 command requeued; 1 unfinished", "")
+}
+
 func TestReplayMissingKnowsWhatItCannotKnow(t *testing.T) {
 	r := withStreams(t)
 	r.send(renewalLine("one", "C-1", oneMonth("C-1")))
@@ -393,7 +411,7 @@ func TestReplayAgain(t *testing.T) {
 		rows := strings.SplitAfter(string(raw), "\n")
 		for name, content := range map[string]string{
 			"holds 2 of 3 commands":       strings.Join(rows[:3], ""),
-			"is damaged at its command 1": rows[0] + strings.Replace(rows[1], "inv-1~1", "inv-9~1", -1),
+			"is damaged at its command 1": rows[0] + strings.ReplaceAll(rows[1], "inv-1~1", "inv-9~1"),
 			"is no plan":                  rows[1],
 		} {
 			got := r.run("replay", "commands", "--again", "--plan", file(t, content), "--yes")
