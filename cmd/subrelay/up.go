@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"log/slog"
+	"net"
+	"net/url"
 
 	"github.com/nats-io/nats.go"
 	"github.com/spf13/cobra"
@@ -67,7 +69,7 @@ func (c *cli) up(ctx context.Context, f upFlags) error {
 	if err != nil {
 		return err
 	}
-	app, err := NewApp(AppOptions{Config: f.configure(cfg, server.URL(), imitations.URL()), Logger: log, Connect: connectTo(server)})
+	app, err := NewApp(AppOptions{Config: f.configure(cfg, server.URL(), loopback(imitations.URL())), Logger: log, Connect: connectTo(server)})
 	if err != nil {
 		return err
 	}
@@ -77,6 +79,18 @@ func (c *cli) up(ctx context.Context, f upFlags) error {
 		at.HTTP = "http://" + app.HTTPAddr()
 	}
 	return c.runAll(ctx, app, imitations, at)
+}
+
+// loopback is address with the loopback's address where it says "all addresses": a worker beside it needs no other.
+func loopback(address string) string {
+	u, err := url.Parse(address)
+	if err != nil {
+		return address
+	}
+	if ip := net.ParseIP(u.Hostname()); ip != nil && ip.IsUnspecified() {
+		u.Host = net.JoinHostPort("127.0.0.1", u.Port())
+	}
+	return u.String()
 }
 
 // sandboxToken is the token between a worker and the imitations beside it. It guards nothing.
