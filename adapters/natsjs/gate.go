@@ -25,6 +25,7 @@ type gate struct {
 	asked    bool   // floor has been read
 	open     bool
 	epoch    int
+	examined uint64 // the floor for which the gap up to bound was looked through, plus 1
 }
 
 // restart closes the gate: a new epoch begins with the next message.
@@ -58,7 +59,9 @@ func (g *gate) learn(floor uint64, epoch int) bool {
 	return true
 }
 
-// watchFloor asks for the ack floor while the gate is closed.
+// watchFloor asks for the ack floor while the gate is closed: now and again, and soon after something was acknowledged.
+// At the start of an epoch without a backlog one acknowledgement opens the gate, and until then every command costs
+// reads of its own.
 func (p *partition) watchFloor(ctx context.Context) {
 	tick := time.NewTicker(infoEvery)
 	defer tick.Stop()
@@ -73,7 +76,20 @@ func (p *partition) watchFloor(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
+		case <-p.acked:
+			pause(ctx, infoSoon)
 		}
+	}
+}
+
+// noteAcked tells watchFloor of an acknowledgement, if the gate is closed. It needs the lock.
+func (p *partition) noteAcked() {
+	if p.gate.open {
+		return
+	}
+	select {
+	case p.acked <- struct{}{}:
+	default:
 	}
 }
 
@@ -87,12 +103,40 @@ func (p *partition) askFloor(ctx context.Context, epoch int) {
 		}
 		return
 	}
+	if p.learn(info.AckFloor.Stream, epoch) {
+		p.examineGap(limited, epoch)
+	}
+}
+
+// learn takes a floor, and reports whether it is worth looking whether there is anything at all between it and the
+// bound: the gate is closed still, and for this floor that was not done.
+func (p *partition) learn(floor uint64, epoch int) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.gate.learn(info.AckFloor.Stream, epoch) {
+	if p.gate.learn(floor, epoch) {
 		for _, ln := range p.byKey {
 			ln.verified = 0
 		}
+	}
+	g := &p.gate
+	if g.open || !g.bounded || g.epoch != epoch || g.examined == g.floor+1 {
+		return false
+	}
+	g.examined = g.floor + 1
+	return true
+}
+
+// examineGap raises the floor to the bound where the partition has no command between them, so that "all up to the bound
+// are done" holds for want of any. The floor itself stands at the partition's last finished command, or at 0, while other
+// partitions' commands raise the bound: a worker that starts without a backlog would else pass its first commands one
+// by one. Only a command found beyond the bound counts, since it proves that whoever answers knows all before it.
+func (p *partition) examineGap(ctx context.Context, epoch int) {
+	p.mu.Lock()
+	from, bound := p.gate.floor+1, p.gate.bound
+	p.mu.Unlock()
+	next, err := p.nextOf(ctx, "*", from)
+	if err == nil && next.Sequence > bound {
+		p.learn(bound, epoch)
 	}
 }
 

@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"github.com/nats-io/nats.go/jetstream"
+
+	"subrelay/events"
 )
 
 func message(consumer, stream, delivered uint64) *jetstream.MsgMetadata {
@@ -82,6 +84,52 @@ func TestGateIgnoresAFloorOfAnEarlierEpoch(t *testing.T) {
 	g.saw("b", message(9, 40, 1))
 	if g.learn(100, epoch) || g.open {
 		t.Fatal("a floor asked for in an earlier epoch opened the gate")
+	}
+}
+
+// TestGateLooksThroughTheGap stores commands of two partitions in turn, so that the floor of one stands far below its
+// next command.
+func TestGateLooksThroughTheGap(t *testing.T) {
+	pub, js := publisher(t, func(s *TopologySettings) { s.Partitions = 2 })
+	keys := map[int]string{}
+	for i := 0; len(keys) < 2; i++ {
+		key := fmt.Sprintf("C-%d", i)
+		keys[PartitionOf(key, 2)] = key
+	}
+	for n, partition := range []int{0, 1, 1, 1, 0, 1, 0} { // sequences 1 to 7: partition 0 has 1, 5 and 7
+		key := keys[partition]
+		data := fmt.Sprintf(`{"customer_mapping_id":%q,"months":1}`, key)
+		if _, err := pub.Publish(t.Context(), renewal(fmt.Sprint(n), key, data)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, tt := range []struct {
+		name         string
+		floor, first uint64
+		open         bool
+	}{
+		{"nothing in between", 1, 5, true},
+		{"nothing before", 0, 1, true},
+		{"one in between", 1, 7, false},
+		{"one before", 0, 5, false},
+		{"nothing beyond that proves it", 7, 99, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			p := newPartition(&Lanes{
+				LaneSettings: LaneSettings{Kinds: []events.Kind{events.Renew}},
+				stream:       stream(t, js, "SUBRELAY_COMMANDS"),
+			}, 0)
+			p.gate.saw("a", message(1, tt.first, 1))
+			if p.learn(tt.floor, p.gate.epoch) {
+				p.examineGap(t.Context(), p.gate.epoch)
+			}
+			if p.gate.open != tt.open {
+				t.Errorf("floor %d, first new command %d: open is %t", tt.floor, tt.first, p.gate.open)
+			}
+			if p.learn(tt.floor, p.gate.epoch) {
+				t.Error("it would look again with the same floor")
+			}
+		})
 	}
 }
 

@@ -93,6 +93,9 @@ func (p *partition) advance(ln *lane, it *item, next events.Next) {
 	case msg == nil:
 	case action == events.Ack:
 		p.settle(msg, acknowledge)
+		p.mu.Lock()
+		p.noteAcked()
+		p.mu.Unlock()
 		if p.lanes.Acked != nil {
 			p.lanes.Acked(time.Since(it.stored))
 		}

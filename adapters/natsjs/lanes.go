@@ -67,6 +67,7 @@ const (
 	gateReads   = 8  // reads for closed gates, at the same time
 	infoTimeout = 5 * time.Second
 	infoEvery   = 200 * time.Millisecond
+	infoSoon    = 20 * time.Millisecond // after an acknowledgement, which is on its way to the broker
 )
 
 func (s *LaneSettings) setDefaults() error {

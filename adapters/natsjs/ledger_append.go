@@ -89,13 +89,22 @@ func (w *write) run(ctx context.Context) (uint64, error) {
 
 // publish tries once.
 func (w *write) publish(ctx context.Context) (uint64, error) {
-	ctx, cancel := context.WithTimeout(ctx, w.ledger.settings.PublishTimeout)
-	defer cancel()
+	if limit := w.ledger.settings.PublishTimeout; !endsWithin(ctx, limit) {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, limit)
+		defer cancel()
+	}
 	ack, err := w.ledger.js.PublishMsg(ctx, w.message())
 	if err != nil {
 		return 0, err
 	}
 	return ack.Sequence, nil
+}
+
+// endsWithin reports whether ctx ends within d anyway, so that it needs no timer of its own.
+func endsWithin(ctx context.Context, d time.Duration) bool {
+	deadline, ok := ctx.Deadline()
+	return ok && time.Until(deadline) <= d
 }
 
 // message is the conditional publish. It carries no Msg-Id: a repeat must meet the condition, not the duplicate window.

@@ -66,12 +66,13 @@ type partition struct {
 	leaving  bool
 	working  int           // heads being prepared or attempted
 	quiet    chan struct{} // closed when leaving and nothing is working
+	acked    chan struct{} // holds a value after an acknowledgement while the gate is closed
 	consumer jetstream.Consumer
 }
 
 func newPartition(l *Lanes, number int) *partition {
 	return &partition{
-		lanes: l, number: number, byKey: make(map[string]*lane), bySeq: make(map[uint64]*item), quiet: make(chan struct{}),
+		lanes: l, number: number, byKey: make(map[string]*lane), bySeq: make(map[uint64]*item), quiet: make(chan struct{}), acked: make(chan struct{}, 1),
 	}
 }
 
