@@ -173,10 +173,16 @@ func (a *App) Run(ctx context.Context) error {
 	for _, s := range a.stations {
 		s.guard.Close()
 	}
-	if a.killed.Err() != nil {
+	if a.isDead() {
 		return errKilled
 	}
 	return err
+}
+
+func (a *App) isDead() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.dead
 }
 
 // work connects and serves until ctx ends.

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"math"
 	"slices"
 	"strings"
 	"sync"
@@ -133,7 +132,7 @@ func (r *reach) state(ctx context.Context, m natsjs.StoredCommand, at floor, las
 	return stateMissing, nil
 }
 
-// floor is how far the consumer of a command has come. With nothing pending at all it has come to the last.
+// floor is how far the consumer of a command has come. With nothing unacknowledged that is what it has delivered.
 func (r *reach) floor(ctx context.Context, m natsjs.StoredCommand) (floor, error) {
 	spec, ok := events.SpecOf(events.Specs(), m.Kind)
 	if !ok {
@@ -159,9 +158,10 @@ func (r *reach) floor(ctx context.Context, m natsjs.StoredCommand) (floor, error
 	return f, nil
 }
 
+// floorOf does not go by the number of pending messages, which the server counts a little late.
 func floorOf(info *jetstream.ConsumerInfo) uint64 {
-	if info.NumPending == 0 && info.NumAckPending == 0 {
-		return math.MaxUint64
+	if info.NumAckPending == 0 {
+		return max(info.AckFloor.Stream, info.Delivered.Stream)
 	}
 	return info.AckFloor.Stream
 }

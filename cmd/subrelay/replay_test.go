@@ -160,6 +160,7 @@ func (r *rig) lose() {
 	if err != nil {
 		r.t.Fatal(err)
 	}
+	eventually(r.t, "the consumers know of every command", func() bool { return allKnown(ctx, stream) })
 	for name := range stream.ConsumerNames(ctx).Name() {
 		consumer, err := stream.Consumer(ctx, name)
 		if err != nil {
@@ -187,6 +188,20 @@ func (r *rig) lose() {
 			r.t.Fatal(err)
 		}
 	}
+}
+
+// allKnown reports whether each message of the stream is pending in a consumer, or was delivered by it: the server counts
+// what is pending a little late.
+func allKnown(ctx context.Context, stream jetstream.Stream) bool {
+	info, err := stream.Info(ctx)
+	if err != nil {
+		return false
+	}
+	known := uint64(0)
+	for c := range stream.ListConsumers(ctx).Info() {
+		known += c.NumPending + c.Delivered.Consumer
+	}
+	return known >= info.State.Msgs
 }
 
 // withStreams is a rig that has streams and no worker yet.
