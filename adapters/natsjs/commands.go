@@ -71,7 +71,7 @@ func (c *Commands) Scan(ctx context.Context, q CommandQuery, fn func(StoredComma
 	}
 	var subjects []string
 	for _, kind := range distinctOrAny(q.Kinds) {
-		subjects = append(subjects, c.names.StoredAnywhere(kind, key))
+		subjects = append(subjects, c.names.StoredAnywhere(kind, key)...)
 	}
 	s := scan{js: c.js, stream: c.names.Commands(), subjects: subjects, fromSeq: q.FromSeq, toSeq: q.ToSeq, since: q.Since, until: q.Until}
 	return s.run(ctx, limit(q.Limit, func(m Message, pending uint64) error {

@@ -208,7 +208,7 @@ func (p *partition) walk(ctx context.Context, ln *lane, it *item, from uint64) b
 func (p *partition) nextOf(ctx context.Context, key string, seq uint64) (*jetstream.RawStreamMsg, error) {
 	var first *jetstream.RawStreamMsg
 	for _, kind := range p.lanes.Kinds {
-		msg, err := p.lanes.stream.GetMsg(ctx, seq, jetstream.WithGetMsgSubject(p.lanes.Names.Stored(p.number, kind, key)))
+		msg, err := p.lanes.stream.GetMsg(ctx, seq, jetstream.WithGetMsgSubject(p.lanes.Names.kept(p.number, kind, key)))
 		if errors.Is(err, jetstream.ErrMsgNotFound) {
 			continue
 		}

@@ -126,8 +126,36 @@ func (n Names) kindOfCommand(subject string) (events.Kind, bool) {
 	return events.Kind(t[2]), true
 }
 
+// strayPartition takes the commands that the server has kept on the subject they were published on: it transforms no
+// subject with a wildcard for a token, "*" or ">". Such a command never runs, since no coded key is a wildcard.
+const strayPartition = 0
+
+func wildcardKey(key string) bool { return key == "*" || key == ">" }
+
+// Filters are the subjects of one partition's commands of a kind.
+func (n Names) Filters(partition int, kind events.Kind) []string {
+	filters := []string{n.Stored(partition, kind, "*")}
+	if partition == strayPartition {
+		filters = append(filters, n.Command(kind, "*"))
+	}
+	return filters
+}
+
+// kept is the subject on which the command stream has a command with this key token.
+func (n Names) kept(partition int, kind events.Kind, key string) string {
+	if wildcardKey(key) {
+		return n.Command(kind, key)
+	}
+	return n.Stored(partition, kind, key)
+}
+
 // ParseStored reads partition, kind and key token from a stored command's subject.
 func (n Names) ParseStored(subject string) (partition int, kind events.Kind, key string, err error) {
+	if t := strings.Split(subject, "."); len(t) == 4 && wildcardKey(t[3]) {
+		if kind, ok := n.kindOfCommand(subject); ok {
+			return strayPartition, kind, t[3], nil
+		}
+	}
 	rest, ok := strings.CutPrefix(subject, n.prefix()+".cmdp.")
 	t := strings.Split(rest, ".")
 	if !ok || len(t) != 3 {
@@ -166,8 +194,12 @@ func (n Names) ParseOutcome(subject string) (kind events.Kind, status events.Sta
 }
 
 // StoredAnywhere filters stored commands in all partitions. kind and key may be "*".
-func (n Names) StoredAnywhere(kind, key string) string {
-	return n.prefix() + ".cmdp.*." + kind + "." + key
+func (n Names) StoredAnywhere(kind, key string) []string {
+	filters := []string{n.prefix() + ".cmdp.*." + kind + "." + key}
+	if key == "*" {
+		filters = append(filters, n.Command(events.Kind(kind), key)) // strays
+	}
+	return filters
 }
 
 // Dead is the subject of a dead letter: <prefix>.dead.<reason>.<seq>.

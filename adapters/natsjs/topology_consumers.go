@@ -24,7 +24,7 @@ func (t *Topology) consumers() []jetstream.ConsumerConfig {
 				PriorityPolicy: jetstream.PriorityPolicyPinned, PriorityGroups: []string{PinGroup}, PinnedTTL: s.PinnedTTL,
 			}
 			for _, kind := range t.kindsOf(u) {
-				c.FilterSubjects = append(c.FilterSubjects, s.Names.Stored(p, kind, "*"))
+				c.FilterSubjects = append(c.FilterSubjects, s.Names.Filters(p, kind)...)
 			}
 			all = append(all, c)
 		}

@@ -159,16 +159,17 @@ func (t *Topology) orphan(ctx context.Context, stream jetstream.Stream, consumer
 			continue
 		}
 		for p := range t.settings.Partitions {
-			filter := n.Stored(p, kind, "*")
-			if slices.Contains(delivered, filter) {
-				continue
-			}
-			seq, err := nextOn(ctx, stream, filter, 1)
-			if err != nil {
-				return bound{}, err
-			}
-			if seq < first.seq {
-				first = bound{seq, "no consumer delivers " + filter}
+			for _, filter := range n.Filters(p, kind) {
+				if slices.Contains(delivered, filter) {
+					continue
+				}
+				seq, err := nextOn(ctx, stream, filter, 1)
+				if err != nil {
+					return bound{}, err
+				}
+				if seq < first.seq {
+					first = bound{seq, "no consumer delivers " + filter}
+				}
 			}
 		}
 	}
