@@ -39,7 +39,7 @@ func (p *Publisher) publishError(ctx context.Context, subject string, err error)
 	case errors.As(err, &api) && api.Code < 500:
 		return refusedPublish(events.CodeStorage, "NATS refuses the message: "+api.Description, err)
 	case errors.Is(err, nats.ErrBadSubject):
-		return refusedPublish(events.CodeSubjectMismatch, fmt.Sprintf("%q is no subject to publish to", bounded(subject)), err)
+		return notASubject(subject, err)
 	case p.forbidden(subject):
 		return refusedPublish(events.CodeNotPermitted, "this NATS user may not publish to "+subject, err)
 	case errors.Is(err, nats.ErrConnectionClosed), errors.Is(err, nats.ErrReconnectBufExceeded), errors.Is(err, nats.ErrDisconnected),
@@ -67,11 +67,18 @@ func (p *Publisher) forbidden(subject string) bool {
 	return errors.Is(last, nats.ErrPermissionViolation) && strings.Contains(last.Error(), `"`+subject+`"`)
 }
 
+func notASubject(subject string, cause error) error {
+	return refusedPublish(events.CodeSubjectMismatch, fmt.Sprintf("%q is no subject to publish to", bounded(subject)), cause)
+}
+
 // nobodyListens tells a kind that does not exist from a stream that does not answer at the moment.
 func (p *Publisher) nobodyListens(ctx context.Context, subject string, cause error) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), whyTimeout)
 	defer cancel()
 	n := p.settings.Names
+	if slices.Contains(strings.Split(subject, "."), "") {
+		return notASubject(subject, cause)
+	}
 	kind, ours := n.kindOfCommand(subject)
 	if !ours {
 		return refusedPublish(events.CodeStorage, "no stream listens on "+subject, cause)

@@ -63,7 +63,11 @@ func (w *world) between(bad func()) {
 // outcomeOf waits for the final outcome.
 func (w *world) outcomeOf(e event.Event) events.Record {
 	w.Helper()
-	r, err := w.cl.outcomes.Wait(w.Context(), e.Subject(), events.CID(e.Source(), e.ID(), e.Subject()))
+	key, err := events.KeyToken(e.Subject())
+	if err != nil {
+		w.Fatal(err)
+	}
+	r, err := w.cl.outcomes.Wait(w.Context(), key, events.CID(e.Source(), e.ID(), e.Subject()))
 	if err != nil {
 		w.Fatal(err)
 	}
