@@ -47,7 +47,7 @@ const (
 // deadMessage is the letter as a message of at most most bytes, headers included, without its subject. Where the
 // original's headers do not fit they are left out, and then the body is cut: the original stands in COMMANDS.
 func deadMessage(l events.DeadLetter, most int) *nats.Msg {
-	h, kept := deadHeader(l), maskedHeader(l.Delivery.Header)
+	h, kept := deadHeader(l), MaskHeader(l.Delivery.Header)
 	body := events.Mask(l.Delivery.Raw)
 	room := most - conditionSize - headerSize(h)
 	cut := false
@@ -132,8 +132,8 @@ func headerText(s string, most int) string {
 	return s + "…"
 }
 
-// maskedHeader is the original's headers without those that control the broker or bear our names, credentials masked.
-func maskedHeader(original map[string][]string) nats.Header {
+// MaskHeader is a message's headers without those that control the broker or bear our names, credentials masked.
+func MaskHeader(original map[string][]string) nats.Header {
 	out := nats.Header{}
 	for name, values := range original {
 		if folded := strings.ToLower(name); strings.HasPrefix(folded, "nats-") || ownHeader(name) {

@@ -56,7 +56,7 @@ func (c *cli) showDead(ctx context.Context, seq uint64) error {
 		return err
 	}
 	first := letters[0]
-	d := deadDossier{Header: maskHeader(first.Header), Data: document(first.Data), Cut: first.Cut, History: []historyEntry{}}
+	d := deadDossier{Header: natsjs.MaskHeader(first.Header), Data: document(first.Data), Cut: first.Cut, History: []historyEntry{}}
 	for _, l := range letters {
 		d.Letters = append(d.Letters, deadLineOf(l))
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"subrelay/adapters/natsjs"
 	"subrelay/events"
 )
 
@@ -98,7 +99,7 @@ func (cl *client) dossier(ctx context.Context, k found) (dossier, error) {
 		d.History = append(d.History, historyEntry{Seq: r.Seq, Time: r.Time(), Outcome: r.Outcome})
 	}
 	for _, m := range k.messages {
-		d.Commands = append(d.Commands, storedDocument{Seq: m.Seq, Stored: m.Time, Header: maskHeader(m.Header), Data: document(m.Data)})
+		d.Commands = append(d.Commands, storedDocument{Seq: m.Seq, Stored: m.Time, Header: natsjs.MaskHeader(m.Header), Data: document(m.Data)})
 	}
 	for _, seq := range k.sequences() {
 		letters, err := cl.letters.Get(ctx, seq)
@@ -124,17 +125,6 @@ func document(data []byte) json.RawMessage {
 	}
 	text, _ := json.Marshal(string(masked)) // a string can always be written
 	return text
-}
-
-func maskHeader(h map[string][]string) map[string][]string {
-	out := make(map[string][]string, len(h))
-	for name, values := range h {
-		if events.IsSecretName(name) {
-			values = []string{events.Masked}
-		}
-		out[name] = values
-	}
-	return out
 }
 
 // printDossier prints what is known for people.
