@@ -260,7 +260,7 @@ func (j *Job) check() *events.Failure {
 	}
 	if at := events.FindSecret(j.value); at != "" {
 		return &events.Failure{Code: events.CodeCredentials, Message: "the data carry a credential at " + at +
-			": credentials belong into the worker's configuration, never into a command"}
+			"; credentials belong into the worker's configuration, never into a command"}
 	}
 	typ := events.CommandType(j.cmd.Kind)
 	if problems := j.d.Schemas.Validate(typ, j.value); len(problems) > 0 {

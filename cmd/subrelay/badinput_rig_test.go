@@ -183,6 +183,7 @@ func (w *world) limit(stream string, bytes func(jetstream.StreamInfo) int64) {
 	}
 	cfg := s.CachedInfo().Config
 	cfg.MaxBytes = bytes(*s.CachedInfo())
+	cfg.MaxAge = 0 // an update looks for what is too old, by the clock outside of the bubble
 	if _, err := w.cl.js.UpdateStream(w.Context(), cfg); err != nil {
 		w.Fatal(err)
 	}
@@ -197,5 +198,19 @@ func (w *world) noRoom(stream string) {
 // room gives a stream room again.
 func (w *world) room(stream string) {
 	w.Helper()
-	w.limit(stream, func(jetstream.StreamInfo) int64 { return 64 << 20 })
+	w.limitTo(stream, 64<<20)
+}
+
+func (w *world) limitTo(stream string, most int64) {
+	w.Helper()
+	w.limit(stream, func(jetstream.StreamInfo) int64 { return most })
+}
+
+func (w *world) sizeOf(stream string) uint64 {
+	w.Helper()
+	s, err := w.cl.js.Stream(w.Context(), stream)
+	if err != nil {
+		w.Fatal(err)
+	}
+	return s.CachedInfo().State.Bytes
 }

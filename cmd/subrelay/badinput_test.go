@@ -1,9 +1,11 @@
 package main
 
 import (
+	"encoding/json"
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/nats-io/nats.go"
 
 	"subrelay/events"
@@ -128,4 +130,48 @@ func TestBadInputRejected(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A command with a credential is refused, and neither its dead letter nor its outcome shows it.
+func TestBadInputCredentials(t *testing.T) {
+	for _, name := range []string{"authToken", "password", "token"} {
+		for mode, c := range map[string]struct {
+			header nats.Header
+			frame  func(data string) string
+		}{
+			"structured": {inStructured, func(data string) string {
+				return structured(`{"customer_mapping_id":"C-1","months":1}`, data)
+			}},
+			"binary": {binary(), func(data string) string { return data }},
+		} {
+			t.Run(name+", "+mode, func(t *testing.T) {
+				data := func(value string) string {
+					return c.frame(`{"customer_mapping_id":"C-1","months":1,"` + name + `":"` + value + `"}`)
+				}
+				want := events.Failure{Code: events.CodeCredentials, Message: "the data carry a credential at /" + name +
+					"; credentials belong into the worker's configuration, never into a command"}
+				badly(t, func(w *world) {
+					w.between(func() {
+						seq := w.mustRaw(toC1, c.header, data("hunter2")).Seq
+						w.wantEnd(seq, events.Rejected, want)
+						letter := w.letters()[0]
+						if diff := cmp.Diff(decoded(t, data(events.Masked)), decoded(t, string(letter.Data))); diff != "" || len(w.letters()) != 1 {
+							t.Errorf("%d letters; the data differ (-want +got):\n%s", len(w.letters()), diff)
+						}
+						if diff := cmp.Diff(want, letter.Error); diff != "" || letter.Reason != events.DeadInvalid || letter.CID != badCID {
+							t.Errorf("%s of %s; the error differs (-want +got):\n%s", letter.Reason, letter.CID, diff)
+						}
+					})
+				})
+			})
+		}
+	}
+}
+
+func decoded(t *testing.T, text string) (v any) {
+	t.Helper()
+	if err := json.Unmarshal([]byte(text), &v); err != nil {
+		t.Fatal(err)
+	}
+	return v
 }

@@ -274,7 +274,8 @@ func secretCommands() []secretCommand {
 		add(here(binary()), data)
 		add(inStructured, frame(`"data_base64":"`+base64.StdEncoding.EncodeToString([]byte(data))+`"`))
 	}
-	add(here(binary("ce-token", coded, "ce-authtoken", header, "Authorization", "Bearer "+header, "X-Auth-Token", header)), `{"customer_mapping_id":"B","months":0}`)
+	add(here(binary("ce-token", coded, "ce-authtoken", header, "Authorization", "Bearer "+header, "X-Auth-Token", header,
+		"X-Note", "token="+header, "ce-note", url.PathEscape(`{"password":"`+header+`"}`))), `{"customer_mapping_id":"B","months":0}`)
 	add(inStructured, frame(`"token":`+token+`,"password":`+password+`,"data":{}`))
 	add(inStructured, frame(`"data":"password=`+testSecrets["a password in a command"]+`"`))
 	add(noHeader, `{"token":`+token+`,"password":`+password)
