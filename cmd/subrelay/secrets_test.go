@@ -291,7 +291,7 @@ func (l *leaks) searchTools(r *rig, cl *client) {
 	l.t.Helper()
 	at := []string{"--nats", r.config.NATS.URL}
 	for _, args := range [][]string{
-		{"outcomes"}, {"outcomes", "--status", "rejected"}, {"doubts"}, {"dead", "list", "--all"},
+		{"outcomes"}, {"outcomes", "--status", "rejected"}, {"doubts", "list"}, {"dead", "list", "--all"},
 		{"replay", "commands", "--missing", "--dry-run"}, {"replay", "commands", "--again", "--reason", "x", "--dry-run"},
 		{"replay", "outcomes", "--to", "elsewhere", "--dry-run"}, {"topology", "show"}, {"topology", "diff"},
 	} {
