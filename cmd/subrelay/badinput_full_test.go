@@ -124,7 +124,7 @@ func TestNearlyFullOutcomes(t *testing.T) {
 // Full dead letters hold up the bad commands alone, and lose none, whoever works on them by then.
 func TestFullDeadLetters(t *testing.T) {
 	badly(t, func(w *world) {
-		w.start() // two workers for one partition: the other is to take over
+		w.start()                    // two workers for one partition: the other is to take over
 		time.Sleep(10 * time.Second) // until the partition has its owner
 		w.good()
 		w.mustRaw(toC1, noHeader, "no event at all")
