@@ -138,9 +138,11 @@ func (l *Lanes) Own(partitions []int) {
 // Run delivers until ctx ends, and then leaves all partitions: what has not started is handed back at once, what has
 // may take until the grace period ends. It returns nil after such an end.
 func (l *Lanes) Run(ctx context.Context) error {
-	stream, err := l.JetStream.Stream(ctx, l.Names.Commands())
+	stream, err := untilAnswered(ctx, l.Logger, "the stream "+l.Names.Commands(), func(ctx context.Context) (jetstream.Stream, error) {
+		return l.JetStream.Stream(ctx, l.Names.Commands())
+	})
 	if err != nil {
-		return fmt.Errorf("the stream %s: %w", l.Names.Commands(), err)
+		return unlessEnded(ctx, err)
 	}
 	l.stream = stream
 	work, stop := context.WithCancel(context.WithoutCancel(ctx))
@@ -161,6 +163,32 @@ func (l *Lanes) Run(ctx context.Context) error {
 	l.prepare.close()
 	l.call.close()
 	return runners.Wait()
+}
+
+// unlessEnded is err, or nil where ctx has ended.
+func unlessEnded(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
+// untilAnswered asks the broker, and asks again for as long as it does not answer. Its error is of ctx, or says that
+// what is asked for does not exist.
+func untilAnswered[T any](ctx context.Context, log *slog.Logger, what string, ask func(context.Context) (T, error)) (T, error) {
+	for {
+		answer, err := ask(ctx)
+		switch {
+		case err == nil:
+			return answer, nil
+		case ctx.Err() != nil:
+			return answer, ctx.Err()
+		case errors.Is(err, jetstream.ErrStreamNotFound), errors.Is(err, jetstream.ErrBucketNotFound):
+			return answer, fmt.Errorf("%s: %w", what, err)
+		}
+		log.Warn("the broker does not answer; asking again", "about", what, "error", err)
+		pause(ctx, time.Second)
+	}
 }
 
 // serve keeps one goroutine per owned partition until ctx ends, and then for as long as leaving takes, at most the

@@ -79,13 +79,18 @@ func (p *Presence) Run(ctx context.Context) error {
 	if p.Logger == nil {
 		p.Logger = slog.Default()
 	}
-	bucket, err := p.JetStream.KeyValue(ctx, p.Names.Workers())
+	what := "the bucket " + p.Names.Workers()
+	bucket, err := untilAnswered(ctx, p.Logger, what, func(ctx context.Context) (jetstream.KeyValue, error) {
+		return p.JetStream.KeyValue(ctx, p.Names.Workers())
+	})
 	if err != nil {
-		return fmt.Errorf("the bucket %s: %w", p.Names.Workers(), err)
+		return unlessEnded(ctx, err)
 	}
-	stream, err := p.JetStream.Stream(ctx, "KV_"+p.Names.Workers())
+	stream, err := untilAnswered(ctx, p.Logger, what, func(ctx context.Context) (jetstream.Stream, error) {
+		return p.JetStream.Stream(ctx, "KV_"+p.Names.Workers())
+	})
 	if err != nil {
-		return fmt.Errorf("the bucket %s: %w", p.Names.Workers(), err)
+		return unlessEnded(ctx, err)
 	}
 	nudged := make(chan *nats.Msg, 16)
 	sub, err := p.JetStream.Conn().ChanSubscribe(p.Names.WorkersChanged(), nudged)

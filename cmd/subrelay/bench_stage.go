@@ -127,7 +127,7 @@ func (s *benchStage) newSet(ctx context.Context, ackWait time.Duration) (*benchS
 func (b *benchSet) end(ctx context.Context) {
 	ctx = context.WithoutCancel(ctx)
 	b.stop()
-	<-b.stopped
+	<-b.stopped //nolint:errcheck // it was told to stop: how it ended says nothing
 	for _, name := range []string{b.names.Commands(), b.names.Outcomes(), b.names.DeadLetters()} {
 		_ = b.stage.js.DeleteStream(ctx, name) // what is not there need not be deleted
 	}
