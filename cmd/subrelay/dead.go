@@ -14,20 +14,22 @@ import (
 )
 
 func newDeadCommand(c *cli) *cobra.Command {
+	list := newDeadListCommand(c)
 	cmd := &cobra.Command{
 		Use:   "dead",
 		Short: "List, show, redrive and close dead letters",
 		Long: `A dead letter is a command that can never run, or was given up: the original, with credentials masked, and why. It stays
 open until somebody has looked at it: 'dead redrive' runs the command again as a new one and closes the letter, 'dead
-close' closes it. SEQ is the command's sequence in the command stream, by which letters are listed.`,
+close' closes it. SEQ is the command's sequence in the command stream, by which letters are listed.
+Alone, 'dead' lists.`,
 		Example: `  subrelay dead list
   subrelay dead show 4711
   subrelay dead redrive 4711 4712 --by anna
   subrelay dead close 4713 --by anna --reason "billing has sent it again"`,
 		Args: cobra.ArbitraryArgs,
-		RunE: chooseCommand,
+		RunE: orList(list),
 	}
-	cmd.AddCommand(newDeadListCommand(c), newDeadShowCommand(c), newDeadRedriveCommand(c), newDeadCloseCommand(c))
+	cmd.AddCommand(list, newDeadShowCommand(c), newDeadRedriveCommand(c), newDeadCloseCommand(c))
 	return cmd
 }
 

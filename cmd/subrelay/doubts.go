@@ -15,19 +15,20 @@ import (
 )
 
 func newDoubtsCommand(c *cli) *cobra.Command {
+	list := newDoubtsListCommand(c)
 	cmd := &cobra.Command{
 		Use:   "doubts",
 		Short: "List, show and resolve commands in doubt",
 		Long: `A command is in doubt when its effect may have happened and nothing could tell: a reply was lost, or the worker that
 made the call. subrelay never guesses and never repeats such a call. Somebody looks at the upstream, and writes down the
-truth with 'doubts resolve'.`,
+truth with 'doubts resolve'. Alone, 'doubts' lists.`,
 		Example: `  subrelay doubts list
   subrelay doubts show 3r5kq2v7n4x6z7c2b5m8a4w9dh
   subrelay doubts resolve 3r5kq2v7n4x6z7c2b5m8a4w9dh --applied --by anna --reason "TVMS shows the new date"`,
 		Args: cobra.ArbitraryArgs,
-		RunE: chooseCommand,
+		RunE: orList(list),
 	}
-	cmd.AddCommand(newDoubtsListCommand(c), newDoubtsShowCommand(c), newDoubtsResolveCommand(c))
+	cmd.AddCommand(list, newDoubtsShowCommand(c), newDoubtsResolveCommand(c))
 	return cmd
 }
 

@@ -102,6 +102,16 @@ func chooseCommand(cmd *cobra.Command, args []string) error {
 	return usagef("there is no command %q%s", args[0], near)
 }
 
+// orList has a command that groups others do what its list command does when it is called alone.
+func orList(list *cobra.Command) func(*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) == 0 {
+			return list.RunE(cmd, nil)
+		}
+		return chooseCommand(cmd, args)
+	}
+}
+
 // wantArgs checks that a command has exactly the named arguments, such as "KIND", "KEY".
 func wantArgs(names ...string) cobra.PositionalArgs {
 	return func(_ *cobra.Command, args []string) error {
