@@ -224,6 +224,7 @@ func (j *Job) read() error {
 	}
 	j.hashData()
 	j.family = family
+	j.delivery.Event = nil // it has said everything, and a command may wait long
 	return nil
 }
 

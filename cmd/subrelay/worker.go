@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"log/slog"
+	"sync"
 
 	"github.com/spf13/cobra"
 
@@ -51,6 +52,11 @@ func (c *cli) work(ctx context.Context, cfg Config) error {
 		return err
 	}
 	app.announce()
+	tuning, stop := context.WithCancel(ctx)
+	var tuner sync.WaitGroup
+	tuner.Go(func() { keepSmall(tuning) })
+	defer tuner.Wait()
+	defer stop()
 	return app.Run(ctx)
 }
 
