@@ -93,12 +93,13 @@ func checkEvent(e *event.Event) error {
 
 func (c *Command) readExtensions(ext map[string]any) error {
 	c.CorrelationID = c.CID
-	for name, target := range map[string]*string{
-		ExtCorrelation: &c.CorrelationID, ExtTraceParent: &c.TraceParent, ExtTraceState: &c.TraceState,
-	} {
-		if v, ok := ext[name]; ok {
+	for _, a := range [...]struct {
+		name   string
+		target *string
+	}{{ExtCorrelation, &c.CorrelationID}, {ExtTraceParent, &c.TraceParent}, {ExtTraceState, &c.TraceState}} {
+		if v, ok := ext[a.name]; ok {
 			if s, err := types.Format(v); err == nil && s != "" {
-				*target = s
+				*a.target = s
 			}
 		}
 	}

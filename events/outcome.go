@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/cloudevents/sdk-go/v2/event"
@@ -86,7 +87,7 @@ type Outcome struct {
 
 // EventID is the id of the outcome's event, "<cid>.<status>.<attempt>".
 func (o *Outcome) EventID() string {
-	return fmt.Sprintf("%s.%s.%d", o.Command.CID, o.Status, o.Attempt)
+	return o.Command.CID + "." + string(o.Status) + "." + strconv.Itoa(o.Attempt)
 }
 
 // Time is when the record was made.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"runtime/debug"
+	"strconv"
 	"strings"
 	"time"
 
@@ -65,7 +66,7 @@ func (j *Job) newToken() string {
 		j.name = crand.Text()
 	}
 	j.starts++
-	return fmt.Sprintf("%s-%d", j.name, j.starts)
+	return j.name + "-" + strconv.Itoa(j.starts)
 }
 
 func (j *Job) uncalled(token string) bool {
@@ -322,6 +323,6 @@ func (j *Job) recovered(answer func(events.Next)) {
 // trace puts an attempt's reference and the command's trace context on a call.
 func (j *Job) trace(ctx context.Context, attempt int) context.Context {
 	return events.WithTrace(ctx, events.Trace{
-		Ref: fmt.Sprintf("%s.%d", j.cmd.CID, attempt), Parent: j.cmd.TraceParent, State: j.cmd.TraceState,
+		Ref: j.cmd.CID + "." + strconv.Itoa(attempt), Parent: j.cmd.TraceParent, State: j.cmd.TraceState,
 	})
 }
