@@ -134,7 +134,7 @@ func (p *partition) examineGap(ctx context.Context, epoch int) {
 	p.mu.Lock()
 	from, bound := p.gate.floor+1, p.gate.bound
 	p.mu.Unlock()
-	next, err := p.nextOf(ctx, "*", from)
+	next, err := p.nextAny(ctx, from)
 	if err == nil && next.Sequence > bound {
 		p.learn(bound, epoch)
 	}
@@ -206,9 +206,27 @@ func (p *partition) walk(ctx context.Context, ln *lane, it *item, from uint64) b
 // nextOf is the first command of key, of any of the upstream's kinds, at or after seq: one read per kind with a literal
 // subject, which costs a twentieth of one with a wildcard.
 func (p *partition) nextOf(ctx context.Context, key string, seq uint64) (*jetstream.RawStreamMsg, error) {
-	var first *jetstream.RawStreamMsg
+	subjects := make([]string, len(p.lanes.Kinds))
+	for i, kind := range p.lanes.Kinds {
+		subjects[i] = p.lanes.Names.kept(p.number, kind, key)
+	}
+	return p.nextIn(ctx, subjects, seq)
+}
+
+// nextAny is the first command of the partition, of any key, at or after seq.
+func (p *partition) nextAny(ctx context.Context, seq uint64) (*jetstream.RawStreamMsg, error) {
+	var filters []string
 	for _, kind := range p.lanes.Kinds {
-		msg, err := p.lanes.stream.GetMsg(ctx, seq, jetstream.WithGetMsgSubject(p.lanes.Names.kept(p.number, kind, key)))
+		filters = append(filters, p.lanes.Names.Filters(p.number, kind)...)
+	}
+	return p.nextIn(ctx, filters, seq)
+}
+
+// nextIn is the first message of any of the subjects at or after seq, jetstream.ErrMsgNotFound where there is none.
+func (p *partition) nextIn(ctx context.Context, subjects []string, seq uint64) (*jetstream.RawStreamMsg, error) {
+	var first *jetstream.RawStreamMsg
+	for _, subject := range subjects {
+		msg, err := p.lanes.stream.GetMsg(ctx, seq, jetstream.WithGetMsgSubject(subject))
 		if errors.Is(err, jetstream.ErrMsgNotFound) {
 			continue
 		}
