@@ -51,7 +51,7 @@ func (c *cli) demoTables(tell *narrator, r *demoResult) error {
 	add("expired", r.Expired, "not started before their expirytime")
 	add("dead", r.Dead, "could never run: in the dead letters, without an outcome")
 	add("in doubt", r.InDoubt, "nobody can know: a person decides (subrelay doubts)")
-	if err := c.printTable([]string{"\nWHAT BECAME OF THEM", "", ""}, rows); err != nil {
+	if err := c.titledTable("WHAT BECAME OF THEM", rows); err != nil {
 		return err
 	}
 	rows = nil
@@ -61,7 +61,7 @@ func (c *cli) demoTables(tell *narrator, r *demoResult) error {
 	add("denied effects", r.DeniedEffects, "renewals that the outcomes say did not happen")
 	add("order violations", r.OrderViolations+r.Overlaps, "renewals of a customer out of order, or at the same time")
 	add("attempts spent", r.AttemptsSpent, fmt.Sprintf("by the outage; the breaker opened %d times", r.BreakerOpened))
-	if err := c.printTable([]string{"\nTVMS'S BOOKS AGAINST THE OUTCOMES", "", ""}, rows); err != nil {
+	if err := c.titledTable("TVMS'S BOOKS AGAINST THE OUTCOMES", rows); err != nil {
 		return err
 	}
 	for _, v := range r.Violations {
@@ -78,4 +78,12 @@ func (c *cli) demoTables(tell *narrator, r *demoResult) error {
 	}
 	tell.sayf("OK: every command has its one outcome or a named doubt, and the books agree with all of them")
 	return nil
+}
+
+// titledTable prints an empty line and a table of three columns under its title.
+func (c *cli) titledTable(title string, rows [][]string) error {
+	if err := c.printLine(""); err != nil {
+		return err
+	}
+	return c.printTable([]string{title, "", ""}, rows)
 }
