@@ -197,14 +197,8 @@ func hasCode(err error, code jetstream.ErrorCode) bool {
 
 // sleep waits for about d, spread over its upper half so that writers do not march in step. False when ctx has ended.
 func sleep(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d/2 + rand.N(d/2+1))
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return ctx.Err() == nil
-	case <-ctx.Done():
-		return false
-	}
+	pause(ctx, d/2+rand.N(d/2+1))
+	return ctx.Err() == nil
 }
 
 func conflict(o *events.Outcome, follows *events.Record) *events.Error {

@@ -100,10 +100,10 @@ func (s Settings) WithDefaults(callTimeout time.Duration) Settings {
 // complete reads the secrets' files and fills in the defaults. callTimeout is the guard's.
 func (s *Settings) complete(callTimeout time.Duration) error {
 	var err error
-	if s.AuthToken, err = secretOf("tvms.auth_token", s.AuthToken, s.AuthTokenFile); err != nil {
+	if s.AuthToken, err = upstream.SecretOrFile("tvms.auth_token", s.AuthToken, s.AuthTokenFile); err != nil {
 		return err
 	}
-	if s.Password, err = secretOf("tvms.password", s.Password, s.PasswordFile); err != nil {
+	if s.Password, err = upstream.SecretOrFile("tvms.password", s.Password, s.PasswordFile); err != nil {
 		return err
 	}
 	if s.Password.IsZero() {
@@ -118,20 +118,6 @@ func orElse[T comparable](field *T, value T) {
 	if *field == zero {
 		*field = value
 	}
-}
-
-func secretOf(name string, value upstream.Secret, file string) (upstream.Secret, error) {
-	switch {
-	case file == "":
-		return value, nil
-	case !value.IsZero():
-		return value, fmt.Errorf("%s and %s_file are both set", name, name)
-	}
-	s, err := upstream.ReadSecret(file)
-	if err != nil {
-		return s, fmt.Errorf("%s_file: %w", name, err)
-	}
-	return s, nil
 }
 
 // check says what is wrong with completed settings. Every problem is reported.

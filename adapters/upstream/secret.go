@@ -95,3 +95,19 @@ func (s *Secret) UnmarshalYAML(unmarshal func(any) error) error {
 	}
 	return nil
 }
+
+// SecretOrFile is a setting that is given as a value, or as the path of a file that holds it; name is the setting's, for
+// the error where both are given or the file cannot be read.
+func SecretOrFile(name string, value Secret, file string) (Secret, error) {
+	switch {
+	case file == "":
+		return value, nil
+	case !value.IsZero():
+		return value, fmt.Errorf("%s and %s_file are both set", name, name)
+	}
+	s, err := ReadSecret(file)
+	if err != nil {
+		return s, fmt.Errorf("%s_file: %w", name, err)
+	}
+	return s, nil
+}

@@ -149,29 +149,15 @@ func (r RetryConfig) policies() map[events.Kind]handlers.Policy {
 
 // connectOptions reads the files of secrets.
 func (n NATSConfig) connectOptions() (natsjs.ConnectOptions, error) {
-	password, err := secretOrFile("nats.password", n.Password, n.PasswordFile)
+	password, err := upstream.SecretOrFile("nats.password", n.Password, n.PasswordFile)
 	if err != nil {
 		return natsjs.ConnectOptions{}, err
 	}
-	token, err := secretOrFile("nats.token", n.Token, n.TokenFile)
+	token, err := upstream.SecretOrFile("nats.token", n.Token, n.TokenFile)
 	return natsjs.ConnectOptions{
 		URL: n.URL, Creds: n.Creds, NKeyFile: n.NKeyFile, User: n.User, Password: password.Reveal(), Token: token.Reveal(),
 		CAFile: n.CAFile, CertFile: n.CertFile, KeyFile: n.KeyFile, Timeout: n.Timeout,
 	}, err
-}
-
-func secretOrFile(name string, value upstream.Secret, file string) (upstream.Secret, error) {
-	switch {
-	case file == "":
-		return value, nil
-	case !value.IsZero():
-		return value, fmt.Errorf("%s and %s_file are both set", name, name)
-	}
-	s, err := upstream.ReadSecret(file)
-	if err != nil {
-		return s, fmt.Errorf("%s_file: %w", name, err)
-	}
-	return s, nil
 }
 
 // workerName is unique with all probability: the host's name, as far as it can be a token, and a random part.
