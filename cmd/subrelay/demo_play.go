@@ -39,7 +39,22 @@ func (s *demoStage) play(ctx context.Context, tell *narrator) (demoResult, error
 	if err := s.settle(ctx, cl); err != nil {
 		return demoResult{}, err
 	}
-	return s.judge(ctx, cl, sent)
+	return s.judgeSettled(ctx, cl, sent)
+}
+
+// judgeSettled judges, and looks again for a while where something is unresolved: what is pending, by which settle goes,
+// the server counts a little late.
+func (s *demoStage) judgeSettled(ctx context.Context, cl *client, sent *demoProgress) (r demoResult, err error) {
+	limited, cancel := context.WithTimeout(ctx, demoSpan)
+	defer cancel()
+	late := until(limited, func() bool {
+		r, err = s.judge(ctx, cl, sent)
+		return err != nil || r.Unresolved == 0
+	})
+	if err == nil && late != nil {
+		return r, ctx.Err() // unresolved it is, then
+	}
+	return r, err
 }
 
 func (s *demoStage) client() (*client, error) {

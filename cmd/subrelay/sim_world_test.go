@@ -251,13 +251,14 @@ func (w *world) again() {
 	}
 }
 
-// settle waits until the broker holds nothing that is not done.
+// settle waits until the broker holds nothing that is not done. What is pending the server counts a little late, so the
+// histories are asked too.
 func (w *world) settle(limit time.Duration) {
 	w.Helper()
 	deadline := time.Now().Add(limit)
 	for {
 		open, err := w.open()
-		if err == nil && open == 0 {
+		if err == nil && open == 0 && w.judge().Unresolved == 0 {
 			return
 		}
 		if time.Now().After(deadline) {
