@@ -200,6 +200,36 @@ func TestAssignIgnoresOrderAndRepeats(t *testing.T) {
 	}
 }
 
+func TestLaneIsOrderedByTheStreamNotByArrival(t *testing.T) {
+	for name, tt := range map[string]struct {
+		doing activity
+		want  []uint64
+	}{
+		"waiting":                        {waiting, []uint64{3, 4, 5, 9}},
+		"attempting: the head stays one": {attempting, []uint64{5, 3, 4, 9}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := &Lanes{}
+			l.prepare.init()
+			l.call.init()
+			p := newPartition(l, 0)
+			p.enqueue("K", &item{seq: 5})
+			ln, _ := l.prepare.tryPop()
+			ln.doing, ln.busy = tt.doing, tt.doing == attempting
+			for _, seq := range []uint64{9, 4, 3} {
+				p.enqueue("K", &item{seq: seq})
+			}
+			var got []uint64
+			for _, it := range ln.items {
+				got = append(got, it.seq)
+			}
+			if !slices.Equal(got, tt.want) {
+				t.Errorf("the lane holds %v, want %v", got, tt.want)
+			}
+		})
+	}
+}
+
 func TestQueueIsFirstInFirstOut(t *testing.T) {
 	var q queue
 	q.init()
