@@ -1,11 +1,17 @@
 .DEFAULT_GOAL := help
-.PHONY: help build test race lint fuzz demo bench golden ci
+.PHONY: help build image compose test race lint fuzz demo bench golden ci
 
 help: ## print the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
 build: ## build ./bin/subrelay
 	CGO_ENABLED=0 go build -trimpath -o bin/subrelay ./cmd/subrelay
+
+image: ## build the container image subrelay:latest
+	docker build --build-arg VERSION="$$(git describe --tags --always --dirty)" --build-arg REVISION="$$(git rev-parse HEAD)" -t subrelay:latest .
+
+compose: ## start a cluster in containers (docker compose down --volumes ends it)
+	docker compose up --build --detach --wait
 
 test: ## run the tests, as in the README
 	go test ./...

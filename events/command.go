@@ -118,9 +118,13 @@ func unreadable(code, message string) error {
 }
 
 // Stale says why the command's time makes it impossible to know whether it was done, or "" if it does not. memory is
-// how long the ledger remembers; stored is when the broker stored the command. What is stale stays stale.
+// how long the ledger remembers; stored is when the broker stored the command, and counts for one without a time: it may
+// have waited so long, in doubt, that its history is forgotten. What is stale stays stale.
 func (c *Command) Stale(now, stored time.Time, memory time.Duration) string {
 	switch {
+	case c.Time.IsZero() && memory > 0 && !stored.IsZero() && stored.Before(now.Add(-memory)):
+		return fmt.Sprintf("it was stored %s, before the %s that outcomes are remembered: whether it was done, nobody can know",
+			stored.UTC().Format(time.RFC3339), memory)
 	case c.Time.IsZero():
 		return ""
 	case c.Time.After(stored.Add(MaxFuture)):

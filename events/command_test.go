@@ -357,3 +357,21 @@ func ExampleAgain() {
 	// inv-42~1 because of 76emlho77yqww4gm4he2yt2mu2
 	// true
 }
+
+func TestSpecs(t *testing.T) {
+	want := []events.Spec{
+		{Kind: "renew", Upstream: "tvms"},
+		{Kind: "amend", Upstream: "crmcom", HoldsAfterDoubt: true, Referenced: true},
+		{Kind: "swap", Upstream: "crmcom", HoldsAfterDoubt: true, Referenced: true},
+		{Kind: "netflix-create", Upstream: "netflix", HoldsAfterDoubt: true},
+		{Kind: "netflix-suspend", Upstream: "netflix", HoldsAfterDoubt: true},
+		{Kind: "netflix-unsuspend", Upstream: "netflix", HoldsAfterDoubt: true},
+		{Kind: "netflix-cancel", Upstream: "netflix", HoldsAfterDoubt: true},
+		{Kind: "netflix-acknowledge", Upstream: "netflix"},
+		{Kind: "netflix-accept", Upstream: "netflix"},
+		{Kind: "netflix-decline", Upstream: "netflix"},
+	}
+	if diff := cmp.Diff(want, events.Specs()); diff != "" {
+		t.Errorf("a kind's upstream never changes, and neither does what holds its key (-want +got):\n%s", diff)
+	}
+}

@@ -75,3 +75,12 @@ type DeadLetter struct {
 	Error    Failure
 	CID      string // "" where no identity could be read
 }
+
+// EndsWithoutOutcome reports whether a dead letter of this reason is all that becomes of its command.
+func (r Reason) EndsWithoutOutcome() bool {
+	switch r {
+	case DeadUndecodable, DeadUnknownType, DeadSubjectMismatch, DeadStale, DeadIDReused:
+		return true
+	}
+	return false
+}

@@ -20,7 +20,8 @@ const (
 	Unavailable
 	// Unknown says that the effect may have happened. It must be settled, never retried blindly.
 	Unknown
-	// Conflict says that a conditional write lost against another writer.
+	// Conflict says that somebody was there first: a conditional write lost against another writer, or an upstream has
+	// seen the reference of a call before.
 	Conflict
 )
 
@@ -106,7 +107,7 @@ const (
 	CodeUnreachable        = "upstream_unreachable" // no connection, TLS or DNS
 	CodeUnauthorized       = "upstream_credentials" // the upstream refused our credentials
 	CodeThrottled          = "upstream_throttled"   // 429
-	CodeUnavailable        = "upstream_unavailable" // a status that the operator lists as not applied
+	CodeUnavailable        = "upstream_unavailable" // a status that the operator lists as not applied; to a query, that the breaker is open
 	CodeUpstreamError      = "upstream_error"       // a 5xx: the effect may have happened
 	CodeTimeout            = "upstream_timeout"     // no reply in time after the request began to go out
 	CodeBroken             = "upstream_broken"      // the connection broke after the request began to go out
@@ -114,6 +115,10 @@ const (
 	CodeRead               = "read_failed"          // the read that settling needs has failed
 	CodeExhausted          = "attempts_exhausted"   // attempts or their total time used up
 	CodeNotApplied         = "not_applied"          // a doubt settled as not applied
+	CodeDuplicate          = "duplicate_reference"  // the upstream has seen the reference of the call before
+	CodeRelease            = "not_in_release"       // a parameter that the installed release does not know
+	CodeNotFound           = "not_found"            // the upstream knows no such subscription or customer
+	CodeItemsRefused       = "all_items_refused"    // every item of the call was refused
 	CodeNoMeans            = "cannot_settle"        // nothing can tell whether the effect happened
 	CodeUnclear            = "unclear_state"        // the read-back matches neither the state before nor the target
 	CodeInterrupted        = "worker_interrupted"   // the worker that made the call did not report
@@ -136,4 +141,8 @@ const (
 	CodeTooLarge           = "command_too_large"    // the command exceeds the size limit of the stream or the connection
 	CodeNotPermitted       = "not_permitted"        // the NATS user may not publish there
 	CodeHeldBack           = "held_back"            // not published, because an earlier command of the same key was not
+	CodeBadRequest         = "bad_request"          // a query that asks for nothing we understand
+	CodeBusy               = "busy"                 // too many queries wait already
+	CodeDeadline           = "deadline_exceeded"    // the time given for a query was over before its answer came
+	CodeNoWorker           = "no_worker"            // no worker answers the query
 )

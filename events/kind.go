@@ -8,14 +8,29 @@ import (
 // Kind names what a command asks for, such as "renew". It stands in event types and in NATS subjects.
 type Kind string
 
-// Renew adds months or days to a TVMS subscription.
-const Renew Kind = "renew"
+// The kinds.
+const (
+	Renew              Kind = "renew"               // adds months or days to a TVMS subscription
+	Amend              Kind = "amend"               // adds and removes services and items of a CRM.COM subscription
+	Swap               Kind = "swap"                // puts services in the place of others on a CRM.COM subscription
+	NetflixCreate      Kind = "netflix-create"      // creates a Netflix subscriber
+	NetflixSuspend     Kind = "netflix-suspend"     // suspends one
+	NetflixUnsuspend   Kind = "netflix-unsuspend"   // undoes that
+	NetflixCancel      Kind = "netflix-cancel"      // the seed pages' third method of that shape; see the Netflix settings
+	NetflixAcknowledge Kind = "netflix-acknowledge" // takes charges off the list of new ones
+	NetflixAccept      Kind = "netflix-accept"      // accepts charges that Netflix has not processed yet
+	NetflixDecline     Kind = "netflix-decline"     // declines them
+)
 
 // Upstream names a system that subrelay calls. Each upstream has its own breaker, limits and consumers.
 type Upstream string
 
-// TVMS is the IPTV middleware (docs.tvms.io).
-const TVMS Upstream = "tvms"
+// The upstreams.
+const (
+	TVMS    Upstream = "tvms"    // the IPTV middleware (docs.tvms.io)
+	CRMCOM  Upstream = "crmcom"  // the CRM and billing suite CRM.COM
+	Netflix Upstream = "netflix" // CRM.COM's Netflix methods: the same host, with a breaker and consumers of its own
+)
 
 // Spec says what the life of a command needs to know of its kind.
 type Spec struct {
@@ -24,11 +39,26 @@ type Spec struct {
 	// HoldsAfterDoubt says that a command in doubt keeps its key until the doubt is resolved. False for kinds that
 	// commute, such as renewals: after a doubt the key goes on.
 	HoldsAfterDoubt bool
+	// Referenced says that every attempt of a command carries one reference, under which the upstream has at most one
+	// effect. Where the operator has seen it enforce that, an unclear attempt is settled by calling again: several calls
+	// of one attempt may then be under way at once.
+	Referenced bool
 }
 
 // Specs lists the kinds this version knows.
 func Specs() []Spec {
-	return []Spec{{Kind: Renew, Upstream: TVMS}}
+	return []Spec{
+		{Kind: Renew, Upstream: TVMS},
+		{Kind: Amend, Upstream: CRMCOM, HoldsAfterDoubt: true, Referenced: true},
+		{Kind: Swap, Upstream: CRMCOM, HoldsAfterDoubt: true, Referenced: true},
+		{Kind: NetflixCreate, Upstream: Netflix, HoldsAfterDoubt: true},
+		{Kind: NetflixSuspend, Upstream: Netflix, HoldsAfterDoubt: true},
+		{Kind: NetflixUnsuspend, Upstream: Netflix, HoldsAfterDoubt: true},
+		{Kind: NetflixCancel, Upstream: Netflix, HoldsAfterDoubt: true},
+		{Kind: NetflixAcknowledge, Upstream: Netflix},
+		{Kind: NetflixAccept, Upstream: Netflix},
+		{Kind: NetflixDecline, Upstream: Netflix},
+	}
 }
 
 // SpecOf finds a kind in specs.

@@ -4,10 +4,8 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/json"
-	"fmt"
 	"io"
 	"maps"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -22,22 +20,54 @@ const Masked = "***"
 // and its value is masked wherever the command is kept. Names match without case, and without separators: see foldName.
 var secretNames = []string{
 	"authtoken", "password", "passwd", "pwd", "token", "accesstoken", "refreshtoken", "apikey", "secret", "clientsecret",
-	"authorization",
+	"authorization", "netflixtoken",
 }
+
+// personalNames are the members of a command's data that hold a customer's name, address, e-mail, phone or credentials,
+// also as somebody might misspell them: no kind has members of the shorter names. A command may carry them; wherever it is
+// kept they are masked. Names match as those of secrets do.
+var personalNames = []string{
+	"customerfirstname", "customerlastname", "customername", "firstname", "lastname",
+	"streetname", "streetnumber", "postalcode", "areacode", "emailaddress", "phonenumber", "email", "phone",
+	"authenticationcode", "passcode",
+}
+
+// personalObjects are personal as a whole: all that they hold is masked. What names a user or a card, the vendor's pages
+// do not say: it may be a person's name, or the card's number.
+var personalObjects = []string{
+	"customeraddress", "customeremail", "customerphone", "address", "accesstokenidentifier",
+	"performedbyuseridentifier", "paymentgatewaycardidentifier",
+}
+
+// The members that are personal by what they stand beside or within: the name in an accountObject, and what is called
+// identifier beside a pass code.
+const (
+	accountObject = "accountsreceivableidentifier"
+	accountName   = "name"
+	besideCode    = "identifier"
+)
 
 // IsSecretName reports whether a member or header of this name can only be a credential. A header may have the "ce-" of
 // the CloudEvents bindings.
 func IsSecretName(name string) bool {
 	var buf [32]byte
 	folded, ok := foldName(buf[:0], name)
-	if !ok {
-		return false
-	}
-	return isSecret(folded) || isSecret(bytes.TrimPrefix(folded, []byte("ce")))
+	return ok && (among(secretNames, folded) || among(secretNames, bytes.TrimPrefix(folded, []byte("ce"))))
 }
 
-func isSecret(folded []byte) bool {
-	for _, s := range secretNames {
+// IsPersonalName reports whether a member or header of this name holds what only the customer and the upstream may know.
+func IsPersonalName(name string) bool {
+	var buf [32]byte
+	folded, ok := foldName(buf[:0], name)
+	return ok && (isPersonal(folded) || isPersonal(bytes.TrimPrefix(folded, []byte("ce"))))
+}
+
+func isPersonal(folded []byte) bool {
+	return among(personalNames, folded) || among(personalObjects, folded)
+}
+
+func among(names []string, folded []byte) bool {
+	for _, s := range names {
 		if string(folded) == s {
 			return true
 		}
@@ -46,21 +76,40 @@ func isSecret(folded []byte) bool {
 }
 
 // foldName appends name in lower case without "_", "-", "." and spaces, as far as dst has room. What does not fit, or
-// holds letters that fold to none of ASCII, is no secret's name.
+// holds letters that fold to none of ASCII, is no name of ours.
 func foldName(dst []byte, name string) (folded []byte, ok bool) {
 	for _, r := range name {
-		if r == '_' || r == '-' || r == '.' || r == ' ' {
-			continue
-		}
-		if r >= utf8.RuneSelf {
-			r = unicode.ToUpper(r) // the long s, as encoding/json folds it
-		}
-		if r = unicode.ToLower(r); r >= utf8.RuneSelf || len(dst) == cap(dst) {
+		c, skip := foldRune(r)
+		switch {
+		case skip:
+		case c == 0 || len(dst) == cap(dst):
 			return nil, false
+		default:
+			dst = append(dst, c)
 		}
-		dst = append(dst, byte(r))
 	}
 	return dst, true
+}
+
+// foldRune is r in lower case, 0 where that is not of ASCII; skip says that r separates the parts of names.
+func foldRune(r rune) (c byte, skip bool) {
+	if r == '_' || r == '-' || r == '.' || r == ' ' {
+		return 0, true
+	}
+	if r >= utf8.RuneSelf {
+		r = unicode.ToUpper(r) // the long s, as encoding/json folds it
+	}
+	if r = unicode.ToLower(r); r >= utf8.RuneSelf {
+		return 0, false
+	}
+	return byte(r), false
+}
+
+// folds reports whether name folds to want.
+func folds(name, want string) bool {
+	var buf [32]byte
+	folded, ok := foldName(buf[:0], name)
+	return ok && string(folded) == want
 }
 
 // FindSecret is the JSON pointer of the first member of value whose name says that it is a credential, or "". value is
@@ -107,42 +156,60 @@ func pointerToken(name string) string {
 	return strings.NewReplacer("~", "~0", "/", "~1").Replace(name)
 }
 
-// looksSecret finds a secret's name and its value in text that is no JSON, or not whole: "name": value, name=value,
-// name: value and <name>value. A value that begins an object or a list goes on to the end, since where it closes cannot
-// be told.
-var looksSecret = regexp.MustCompile(`(?is)((?:` + secretPattern() + `)\\*["']?\s*(?:[:=>]|%3[ad])\s*)` +
-	`(\\*"(?:[^"\\]|\\.)*\\*"?|'[^']*'?|[{\[].*|(?:(?:bearer|basic|digest)\s+)?[^\s,;&}\]<]+)`)
-
-// secretPattern matches the secret names, with separators anywhere and any letter as a \u escape.
-func secretPattern() string {
-	var names []string
-	for _, name := range secretNames {
-		var b strings.Builder
-		for i, c := range []byte(name) {
-			if i > 0 {
-				b.WriteString(`[-_. ]*`)
+// FindMasked is the JSON pointer of the first string of value that stands where a value was masked, or "". value is as in
+// FindSecret. What has been masked must not be published again as if it were data.
+func FindMasked(value any) (pointer string, found bool) {
+	switch v := value.(type) {
+	case map[string]any:
+		for _, name := range slices.Sorted(maps.Keys(v)) {
+			if p, ok := FindMasked(v[name]); ok {
+				return "/" + pointerToken(name) + p, true
 			}
-			fmt.Fprintf(&b, `(?:%c|\\u00%02x|\\u00%02x)`, c, c, c-'a'+'A')
 		}
-		names = append(names, b.String())
+	case []any:
+		for i, item := range v {
+			if p, ok := FindMasked(item); ok {
+				return "/" + strconv.Itoa(i) + p, true
+			}
+		}
+	case string:
+		return "", v == Masked || strings.Contains(v, `"`+Masked+`"`)
 	}
-	return strings.Join(names, "|")
+	return "", false
 }
 
-// Mask replaces the values of credentials in raw, which may be JSON or anything else: in JSON by the names of members at
-// any depth, also within strings that hold JSON or text of their own, and in data_base64; in other text by what looks
-// like a name and its value. What holds no credentials comes back byte for byte.
-func Mask(raw []byte) []byte {
+// Mask replaces the values of credentials and what is personal in raw, which may be JSON or anything else: in JSON by the
+// names of members at any depth, also within strings that hold JSON or text of their own, and in data_base64; in other
+// text by what looks like a name and its value, generously. What holds neither comes back byte for byte.
+func Mask(raw []byte) []byte { return masker{personal: true}.mask(raw, false) }
+
+// MaskSecrets is Mask for credentials alone. It is for text of ours, which names personal members and never holds them.
+func MaskSecrets(raw []byte) []byte { return masker{}.mask(raw, false) }
+
+// MaskResult masks the secrets in an outcome's result, such as a Netflix token, for those who read outcomes on a screen.
+// A result without any comes back byte for byte.
+func MaskResult(result json.RawMessage) json.RawMessage {
+	if len(result) == 0 {
+		return result
+	}
+	return MaskSecrets(result)
+}
+
+// masker masks credentials, and what is personal where it is told to.
+type masker struct{ personal bool }
+
+// mask is Mask. account says that raw stands within an accountObject.
+func (m masker) mask(raw []byte, account bool) []byte {
 	d := json.NewDecoder(bytes.NewReader(raw))
 	d.UseNumber()
 	var v any
 	if err := d.Decode(&v); err != nil {
-		return maskText(raw)
+		return m.maskText(raw)
 	}
 	if _, err := d.Token(); err != io.EOF {
-		return maskText(raw)
+		return m.maskText(raw)
 	}
-	v, found := maskValue(v)
+	v, found := m.maskValue(v, account)
 	if !found && !repeatsMembers(raw) { // of members that are repeated, v holds the last alone
 		return raw
 	}
@@ -150,129 +217,63 @@ func Mask(raw []byte) []byte {
 	e := json.NewEncoder(&out)
 	e.SetEscapeHTML(false)
 	if err := e.Encode(v); err != nil {
-		return maskText(raw)
+		return m.maskText(raw)
 	}
 	return bytes.TrimSuffix(out.Bytes(), []byte("\n"))
 }
 
-// maxName is more than the longest spelling of a secret's name takes, in bytes.
-const maxName = 128
-
-// maskText masks every value that looksSecret finds. The search goes on within the end of a value: what looked like a
-// value may be the next name.
-func maskText(raw []byte) []byte {
-	if !mayHoldSecret(raw) {
-		return raw
-	}
-	var out []byte
-	done := 0 // raw up to here is in out
-	for at := 0; at < len(raw); {
-		m := looksSecret.FindSubmatchIndex(raw[at:])
-		if m == nil {
-			break
-		}
-		begin, end := at+m[4], at+m[5]
-		if begin >= done {
-			out = append(append(out, raw[done:begin]...), '"')
-			out = append(append(out, Masked...), '"')
-		}
-		done = max(done, end)
-		at = max(begin, done-maxName)
-	}
-	if out == nil {
-		return raw
-	}
-	return append(out, raw[done:]...)
-}
-
-// mayHoldSecret is a fast look at raw: false where looksSecret surely finds nothing. The pattern alone would take a
-// second for the largest command.
-func mayHoldSecret(raw []byte) bool {
-	folded := make([]byte, 0, len(raw))
-	for _, c := range raw {
-		switch {
-		case c == '-' || c == '_' || c == '.' || c == ' ':
-			continue
-		case c >= 'A' && c <= 'Z':
-			c += 'a' - 'A'
-		}
-		folded = append(folded, c)
-	}
-	holds := func(s string) bool { return bytes.Contains(folded, []byte(s)) }
-	// An escaped letter may be any; the long s and the Kelvin sign are letters of ASCII when case is ignored.
-	return slices.ContainsFunc(secretNames, holds) || holds(`\u`) || holds("\u017f") || holds("\u212a")
-}
-
-// repeatsMembers reports whether an object in raw, which is valid JSON, has two members of one name.
-func repeatsMembers(raw []byte) bool {
-	type level struct {
-		names map[string]bool // nil in a list
-		value bool            // a member's value comes next
-	}
-	d := json.NewDecoder(bytes.NewReader(raw))
-	d.UseNumber()
-	levels := []level{{}}
-	for {
-		token, err := d.Token()
-		if err != nil {
-			return false
-		}
-		top := &levels[len(levels)-1]
-		if name, ok := token.(string); ok && top.names != nil && !top.value {
-			if top.names[name] {
-				return true
-			}
-			top.names[name], top.value = true, true
-			continue
-		}
-		switch token {
-		case json.Delim('{'):
-			levels = append(levels, level{names: map[string]bool{}})
-			continue
-		case json.Delim('['):
-			levels = append(levels, level{})
-			continue
-		case json.Delim('}'), json.Delim(']'):
-			levels = levels[:len(levels)-1]
-			top = &levels[len(levels)-1]
-		}
-		top.value = false
-	}
-}
-
-func maskValue(value any) (masked any, found bool) {
+func (m masker) maskValue(value any, account bool) (masked any, found bool) {
 	switch v := value.(type) {
 	case map[string]any:
+		coded := m.personal && holdsCode(v)
 		for name, member := range v {
-			if changed, hit := maskMember(name, member); hit {
+			if changed, hit := m.maskMember(name, member, account, coded); hit {
 				v[name], found = changed, true
 			}
 		}
 	case []any:
 		for i, item := range v {
-			if changed, hit := maskValue(item); hit {
+			if changed, hit := m.maskValue(item, account); hit {
 				v[i], found = changed, true
 			}
 		}
 	case string:
-		if changed := string(Mask([]byte(v))); changed != v {
+		if changed := string(m.mask([]byte(v), account)); changed != v {
 			return changed, true
 		}
 	}
 	return value, found
 }
 
-func maskMember(name string, member any) (masked any, found bool) {
-	if IsSecretName(name) {
+// holdsCode reports whether an object has a member that is a code of the customer's.
+func holdsCode(object map[string]any) bool {
+	for name := range object {
+		if folds(name, "passcode") || folds(name, "authenticationcode") {
+			return true
+		}
+	}
+	return false
+}
+
+// maskMember masks one member. account says that it is within an accountObject, coded that a code stands beside it.
+func (m masker) maskMember(name string, member any, account, coded bool) (masked any, found bool) {
+	if IsSecretName(name) || m.personal && (IsPersonalName(name) || account && folds(name, accountName) || coded && folds(name, besideCode)) {
 		return Masked, true
 	}
-	if text, ok := member.(string); ok && name == "data_base64" {
+	text, isText := member.(string)
+	if isText && name == "data_base64" {
 		if data, err := base64.StdEncoding.DecodeString(text); err == nil {
-			if changed := Mask(data); !bytes.Equal(changed, data) {
+			if changed := m.mask(data, account); !bytes.Equal(changed, data) {
 				return base64.StdEncoding.EncodeToString(changed), true
 			}
 		}
 		return member, false
 	}
-	return maskValue(member)
+	if m.personal && folds(name, accountObject) {
+		if isText && !strings.HasPrefix(strings.TrimSpace(text), "{") { // the name itself, or name=Anna
+			return Masked, true
+		}
+		account = true
+	}
+	return m.maskValue(member, account)
 }

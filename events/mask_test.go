@@ -71,6 +71,7 @@ func TestMask(t *testing.T) {
 		{"base64", `{"data_base64":"` + b64([]byte(`{"password":"s3"}`)) + `"}`, `{"data_base64":"` + b64([]byte(`{"password":"***"}`)) + `"}`},
 		{"a repeated member", `{"password":"s3","password":"***"}`, `{"password":"***"}`},
 		{"a repeated object", `{"a":{"password":"s3"},"a":1}`, `{"a":1}`},
+		{"names that are no UTF-8", "{\"\xff\":{\"token\":\"s3\"},\"\xfe\":1}", `{"�":1}`},
 		{"a query", `POST /renew?customermappingid=C-1&authToken=s3!#@=()_$+-&password=s3`, `POST /renew?customermappingid=C-1&authToken="***"&password="***"`},
 		{"a coded query", `authToken%3Ds3`, `authToken%3D"***"`},
 		{"a header", "X-Auth-Token: s3\r\nAuthorization: Bearer s3\r\nHost: x", "X-Auth-Token: \"***\"\r\nAuthorization: \"***\"\r\nHost: x"},
@@ -98,9 +99,125 @@ func TestMask(t *testing.T) {
 	}
 }
 
+func TestIsPersonalName(t *testing.T) {
+	for _, name := range []string{
+		"customer_first_name", "customerLastName", "CUSTOMER-ADDRESS", "customer_email", "customer_phone", "access_token_identifier",
+		"authentication_code", "pass_code", "passCode", "ce-customeremail", "e-mail", "email_address", "postal.code",
+	} {
+		if !events.IsPersonalName(name) {
+			t.Errorf("IsPersonalName(%q) = false", name)
+		}
+	}
+	for _, name := range []string{
+		"", "name", "identifier", "number", "accounts_receivable_identifier", "billing_system_customer_identifier", "customer_mapping_id",
+		"user_id", "token", "emails", "ce",
+	} {
+		if events.IsPersonalName(name) {
+			t.Errorf("IsPersonalName(%q) = true", name)
+		}
+	}
+}
+
+func TestMaskPersonal(t *testing.T) {
+	b64 := base64.StdEncoding.EncodeToString
+	for _, tc := range []struct{ name, raw, want string }{
+		{"names", `{"customer_first_name":"s3","customerLastName":"s3","channel":"WEB"}`, `{"channel":"WEB","customerLastName":"***","customer_first_name":"***"}`},
+		{"whole objects", `{"customer_address":{"type":"HOME","street_name":"s3"},"customer_email":{"email_address":"s3"},"customer_phone":{"number":"s3"}}`,
+			`{"customer_address":"***","customer_email":"***","customer_phone":"***"}`},
+		{"who and which card", `{"performed_by_user_identifier":{"person_name":"s3"},"payment_gateway_card_identifier":{"number":"s3"},"udf_string_1":"x"}`,
+			`{"payment_gateway_card_identifier":"***","performed_by_user_identifier":"***","udf_string_1":"x"}`},
+		{"of any type", `[{"customer_email":["s3"]},{"customer_phone":53},{"customer_address":"s3"}]`, `[{"customer_email":"***"},{"customer_phone":"***"},{"customer_address":"***"}]`},
+		{"a wrong name", `{"email":"s3","first-name":"s3","postal_code":"s3"}`, `{"email":"***","first-name":"***","postal_code":"***"}`},
+		{"an account's name", `{"data":{"accounts_receivable_identifier":{"name":"s3","number":"A1"},"name":"stays"}}`,
+			`{"data":{"accounts_receivable_identifier":{"name":"***","number":"A1"},"name":"stays"}}`},
+		{"an account's name, deeper", `{"accountsReceivableIdentifier":[{"x":{"NAME":{"y":"s3"}}}]}`, `{"accountsReceivableIdentifier":[{"x":{"NAME":"***"}}]}`},
+		{"an account as a text", `{"accounts_receivable_identifier":"name=s3"}`, `{"accounts_receivable_identifier":"***"}`},
+		{"an account as JSON in a text", `{"accounts_receivable_identifier":"{\"name\":\"s3\",\"id\":1}"}`, `{"accounts_receivable_identifier":"{\"id\":1,\"name\":\"***\"}"}`},
+		{"access tokens", `{"accounts_receivable_identifier":{"access_token_identifier":{"identifier":"s3","pass_code":"s3"}}}`, `{"accounts_receivable_identifier":{"access_token_identifier":"***"}}`},
+		{"codes elsewhere, and what stands beside them", `{"x":{"identifier":"s3","pass_code":"s3"},"y":{"authentication_code":"s3","identifier":"s3"},"identifier":"stays"}`,
+			`{"identifier":"stays","x":{"identifier":"***","pass_code":"***"},"y":{"authentication_code":"***","identifier":"***"}}`},
+		{"JSON in a string", `{"data":"{\"customer_first_name\":\"s3\"}"}`, `{"data":"{\"customer_first_name\":\"***\"}"}`},
+		{"base64", `{"data_base64":"` + b64([]byte(`{"customer_email":"s3"}`)) + `"}`, `{"data_base64":"` + b64([]byte(`{"customer_email":"***"}`)) + `"}`},
+		{"a repeated member", `{"customer_email":"s3","customer_email":"***"}`, `{"customer_email":"***"}`},
+		{"cut JSON", `{"channel":"WEB","customer_first_name":"s3 s3","customer_last_name":"s3`, `{"channel":"WEB","customer_first_name":"***","customer_last_name":"***"`},
+		{"cut JSON, an object", `{"channel":"WEB","customer_email":{"email_address":"s3","x":`, `{"channel":"WEB","customer_email":"***"`},
+		{"cut JSON, an account", `{"months":1,"accounts_receivable_identifier":{"name":"s3","x":`, `{"months":1,"accounts_receivable_identifier":"***"`},
+		{"cut JSON, a code and what stands beside it", `{"identifier":"s3","pass_code":"s3`, `{"identifier":"***","pass_code":"***"`},
+		{"cut JSON, an escaped name", `{"customer\u005femail":"s3","n":`, `{"customer\u005femail":"***","n":`},
+		{"YAML", "customer_first_name: s3 s3, s3\nchannel: WEB\n", "customer_first_name: \"***\"\nchannel: WEB\n"},
+		{"a block of YAML", "channel: WEB\ncustomer_address:\n  street_name: s3\n  x: s3\n", "channel: WEB\ncustomer_address:\n  \"***\""},
+		{"XML", "<customer_last_name>s3 s3</customer_last_name><n>1</n>", `<customer_last_name>"***"</customer_last_name><n>1</n>`},
+		{"an object in XML", "<n>1</n><customer_phone><number>s3</number></customer_phone>", `<n>1</n><customer_phone>"***"`},
+		{"a query", "customer_first_name=s3+s3&channel=WEB&accounts_receivable_identifier=name=s3", `customer_first_name="***"&channel=WEB&accounts_receivable_identifier="***"`},
+		{"a coded query", "customer%5Ffirst%5Fname%3Ds3%20s3&channel=WEB", `customer%5Ffirst%5Fname%3D"***"&channel=WEB`},
+		{"beside a secret", `customer_first_name: s3 token: s3`, `customer_first_name: "***"`},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			got := string(events.Mask([]byte(tc.raw)))
+			if diff := cmp.Diff(tc.want, got); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+			if strings.Contains(got, "s3") {
+				t.Errorf("what is personal is still there: %s", got)
+			}
+			if again := string(events.Mask([]byte(got))); again != got {
+				t.Errorf("masked again: %s", again)
+			}
+			if plain := events.MaskSecrets([]byte(tc.raw)); tc.name != "beside a secret" && tc.name != "a repeated member" && string(plain) != tc.raw {
+				t.Errorf("MaskSecrets masks what is no secret: %s", plain)
+			}
+			var v any
+			if json.Unmarshal([]byte(tc.raw), &v) == nil && events.FindSecret(v) != "" {
+				t.Error("what is personal is taken for a secret: the command would be refused")
+			}
+		})
+	}
+}
+
+func TestFindMasked(t *testing.T) {
+	for data, want := range map[string]string{
+		`{"customer_email":"***"}`:                     "/customer_email",
+		`{"b":"***","a":{"x/y":[1,"***"]}}`:            "/a/x~1y/1",
+		`"***"`:                                        "",
+		`{"data":"{\"customer_first_name\":\"***\"}"}`: "/data",
+		`{"note":"token=\"***\""}`:                     "/note",
+	} {
+		var v any
+		if err := json.Unmarshal([]byte(data), &v); err != nil {
+			t.Fatal(err)
+		}
+		if got, ok := events.FindMasked(v); !ok || got != want {
+			t.Errorf("FindMasked(%s) = %q, %v", data, got, ok)
+		}
+	}
+	for _, data := range []string{`{"a":"**","b":["****"],"***":1}`, `null`, `"a *** b"`} {
+		var v any
+		if err := json.Unmarshal([]byte(data), &v); err != nil {
+			t.Fatal(err)
+		}
+		if got, ok := events.FindMasked(v); ok {
+			t.Errorf("FindMasked(%s) = %q", data, got)
+		}
+	}
+}
+
+func TestMaskResult(t *testing.T) {
+	for raw, want := range map[string]string{
+		`{"netflix_token":"s3","settled_by":"operator"}`:                                   `{"netflix_token":"***","settled_by":"operator"}`,
+		`{"deep":[{"NetflixToken":"s3"}]}`:                                                 `{"deep":[{"NetflixToken":"***"}]}`,
+		`{ "token_lost": true }`:                                                           `{ "token_lost": true }`,
+		`{"taken":["I1"],"failed":[{"number":"I2","error_description":"no such charge"}]}`: `{"taken":["I1"],"failed":[{"number":"I2","error_description":"no such charge"}]}`,
+		"": "", "null": "null",
+	} {
+		if got := string(events.MaskResult(json.RawMessage(raw))); got != want {
+			t.Errorf("MaskResult(%s) = %s, want %s", raw, got, want)
+		}
+	}
+}
+
 func TestMaskLeavesTheRestByteForByte(t *testing.T) {
 	for _, raw := range []string{
-		"", " ", "null", `{ "months" : 1.0, "b":2, "a":"\u00e9\u2603" }` + "\n", `{"tokens":1}`, "months=1", "\xff\xfe", "a token is a word", "{", `"x"`,
+		"", " ", "null", `{ "months" : 1.0, "b":2, "a":"\u00e9\u2603" }` + "\n", `{"tokens":1}`, `{"name":"x","identifier":"y","number":"z"}`, "identifier: y", "months=1", "\xff\xfe", "a token is a word", "{", `"x"`,
 		`{"data_base64":"not base64"}`, `{"data_base64":"` + base64.StdEncoding.EncodeToString([]byte(`{"months":1}`)) + `"}`,
 	} {
 		in := []byte(raw)
@@ -127,8 +244,8 @@ func FuzzMaskText(f *testing.F) {
 
 // Whoever sends rubbish must not keep a worker busy: a command may have 256 KiB, and time must not grow with its square.
 func TestMaskIsQuickWithRubbish(t *testing.T) {
-	const size = 16 << 10
-	for _, unit := range []string{`token:\"`, `token="`, "token='", "token=", `\u0074oken`, "x", `"token`, "{", `{"a":`, "[", `\`, "to ken = "} {
+	const size = 256 << 10
+	for _, unit := range []string{`token:\"`, `token="`, "token='", "token=", `\u0074oken`, "x", `"token`, "customer_email=", `email:\"`, "pass_code:identifier:'", "pwd=", "{", `{"a":`, "[", `\`, "to ken = "} {
 		raw := []byte(strings.Repeat(unit, size/len(unit)) + `"` + unit + unit)
 		begin := time.Now()
 		events.Mask(raw)
@@ -147,7 +264,13 @@ func FuzzMask(f *testing.F) {
 	f.Add(uint8(2), uint8(2), "token=", "&months=1", 17)
 	f.Add(uint8(3), uint8(1), `{"password":"***",`, `,"token":"***"}`, 30)
 	f.Add(uint8(4), uint8(4), "\\", "\\\"", 1)
-	names := []string{"authToken", "pass-word", "API_KEY", "token", "Secret", "authorization"}
+	f.Add(uint8(6), uint8(2), "customer_email", "identifier", 40)
+	f.Add(uint8(12), uint8(3), "name", "pass_code", 25)
+	names := []string{
+		"authToken", "pass-word", "API_KEY", "token", "Secret", "authorization",
+		"customer_first_name", "customerEmail", "customer_address", "customer-phone", "authentication_code", "access_token_identifier",
+		"accounts_receivable_identifier", "pass_code",
+	}
 	const secret = "S3cr3t-V4lu3!#@=()_$+"
 	f.Fuzz(func(t *testing.T, which, depth uint8, before, after string, cut int) {
 		if strings.Contains(before+after, secret) {
@@ -161,7 +284,7 @@ func FuzzMask(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if events.FindSecret(value) == "" {
+		if name := names[int(which)%len(names)]; events.IsSecretName(name) && events.FindSecret(value) == "" {
 			t.Errorf("FindSecret(%s) finds nothing", whole)
 		}
 		texts := [][]byte{whole, []byte(before + `"` + names[int(which)%len(names)] + `":"` + secret + `"` + after)}

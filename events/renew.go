@@ -50,8 +50,8 @@ func (r *RenewData) Target(before, now time.Time) time.Time {
 // Its errors are of kind Refused.
 func ReadRenew(subject string, data json.RawMessage) (RenewData, error) {
 	var r RenewData
-	if err := json.Unmarshal(data, &r); err != nil {
-		return r, &Error{Kind: Refused, Code: CodeSchema, Message: "the data are no renewal" + misspelt(err), Cause: err}
+	if err := unmarshal(data, &r); err != nil {
+		return r, &Error{Kind: Refused, Code: CodeSchema, Message: "the data are no renewal" + mistyped(err), Cause: err}
 	}
 	if r.Customer() != subject {
 		return r, &Error{Kind: Refused, Code: CodeKeyMismatch, Message: fmt.Sprintf(
@@ -61,12 +61,11 @@ func ReadRenew(subject string, data json.RawMessage) (RenewData, error) {
 	return r, nil
 }
 
-// misspelt names the member that has the wrong type in Go's eyes. The schema has passed it, so it is an integer in a
-// spelling that JSON Schema takes and Go does not: 1.0 or 1e1.
-func misspelt(err error) string {
+// mistyped names the member that has the wrong type.
+func mistyped(err error) string {
 	var wrong *json.UnmarshalTypeError
 	if errors.As(err, &wrong) && wrong.Field != "" {
-		return fmt.Sprintf(": %s is not written as a plain integer or has the wrong type", wrong.Field)
+		return fmt.Sprintf(": %s has the wrong type", wrong.Field)
 	}
 	return ""
 }

@@ -53,12 +53,20 @@ func TestReadRenew(t *testing.T) {
 			t.Errorf("%+v, %v", got, err)
 		}
 	})
+	t.Run("OKInAnySpelling", func(t *testing.T) { // as JSON Schema takes integers
+		for spelling, days := range map[string]int{"3.0": 3, "1e1": 10, "0.3e1": 3, "300E-2": 3, "-0.0": 0, "3650.000": 3650} {
+			got, err := events.ReadRenew("3.0", []byte(`{ "customer_mapping_id":"3.0", "crm_service":"\"1e1", "days": `+spelling+`}`))
+			if diff := cmp.Diff(events.RenewData{CustomerMappingID: "3.0", CRMService: `"1e1`, Days: days}, got); diff != "" || err != nil {
+				t.Errorf("%s: %v %s", spelling, err, diff)
+			}
+		}
+	})
 	for _, tc := range []struct{ name, subject, data, code, part string }{
 		{"ErrAnotherCustomer", "C-2", `{"customer_mapping_id":"C-1","months":1}`, events.CodeKeyMismatch, `the event's subject is "C-2" but the data name "C-1"`},
 		{"ErrUserIDWhereMappingIDIsGiven", "tv1", `{"customer_mapping_id":"C-1","user_id":"tv1","months":1}`, events.CodeKeyMismatch, `"C-1"`},
 		{"ErrCase", "c-1", `{"customer_mapping_id":"C-1","months":1}`, events.CodeKeyMismatch, ""},
-		{"ErrNumberSpelling", "C-1", `{"customer_mapping_id":"C-1","months":1.0}`, events.CodeSchema, "months is not written as a plain integer"},
-		{"ErrExponent", "C-1", `{"customer_mapping_id":"C-1","days":1e1}`, events.CodeSchema, "days is not written"},
+		{"ErrFraction", "C-1", `{"customer_mapping_id":"C-1","months":1.5}`, events.CodeSchema, "no renewal: months has the wrong type"},
+		{"ErrText", "C-1", `{"customer_mapping_id":"C-1","months":1.0,"days":"1"}`, events.CodeSchema, "no renewal: days has the wrong type"},
 		{"ErrNoObject", "C-1", `[]`, events.CodeSchema, "no renewal"},
 		{"ErrNoJSON", "C-1", `{`, events.CodeSchema, "no renewal"},
 		{"ErrNothing", "C-1", ``, events.CodeSchema, "no renewal"},

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"time"
 
 	"subrelay/events"
@@ -23,6 +24,9 @@ func (j *Job) Attempt(ctx context.Context, probe bool) (next events.Next, err er
 	if next := j.begin(ctx); next.Action != events.Call { // permission may have been long in coming
 		return next, errNotAsked
 	}
+	if next, done, err := j.recheck(ctx, probe); done {
+		return next, err
+	}
 	plan, err := j.plan(ctx)
 	if err != nil {
 		return j.unplanned(ctx, events.AsError(err), probe), err
@@ -38,6 +42,8 @@ func (j *Job) Attempt(ctx context.Context, probe bool) (next events.Next, err er
 	switch {
 	case !ok:
 		return next, errNotAsked
+	case j.contested(record):
+		return j.join(ctx, record), errNotAsked
 	case ctx.Err() != nil:
 		lasting, end := outlive(ctx, j.d.PublishTimeout)
 		defer end()
@@ -60,6 +66,10 @@ var errTooLate = &events.Error{Kind: events.Unavailable, Code: events.CodeLate,
 
 func (j *Job) policy() Policy { return j.d.Policies[j.cmd.Kind] }
 
+// maxPlan is the most that what Operation.Plan answers may take, in bytes. With more a start could become a record that no
+// broker takes, and the command would try to start for ever.
+const maxPlan = 256 << 10
+
 // plan reads what settling will need, where settling needs it.
 func (j *Job) plan(ctx context.Context) (json.RawMessage, error) {
 	if !j.family.Settling().Means {
@@ -67,18 +77,70 @@ func (j *Job) plan(ctx context.Context) (json.RawMessage, error) {
 	}
 	limited, cancel := context.WithTimeout(j.trace(ctx, j.attempts()+1), j.d.callLimit())
 	defer cancel()
-	plan, err := j.operation.Plan(limited)
+	plan, err := j.operation.Plan(limited, j.try(j.attempts()+1, nil))
+	if err == nil && len(plan) > maxPlan {
+		err = &events.Error{Kind: events.Unavailable, Code: events.CodeRead, Message: fmt.Sprintf(
+			"the state before the call takes %d bytes, and a record has room for %d", len(plan), maxPlan)}
+	}
 	if err == nil {
 		j.reads = 0
 	}
 	return plan, err
 }
 
+// try is an attempt, as the operation is told of it.
+func (j *Job) try(number int, plan json.RawMessage) Try {
+	t := Try{Number: number, Plan: plan}
+	for i := range j.history {
+		switch r := &j.history[i]; {
+		case r.Attempt != number-1:
+		case r.Status == events.Started:
+			t.Last = planOf(r)
+		case r.Status == events.Deferred:
+			t.Unsure = r.Error != nil && r.Error.Code == events.CodeNotApplied
+		}
+	}
+	return t
+}
+
+// recheck looks once more, before another attempt, whether one that was settled as having changed nothing has had its
+// effect since: then it ends here, corrected or in doubt, and nothing is called. Where settling means calling again, it
+// is the reference that keeps the next attempt from a second effect.
+func (j *Job) recheck(ctx context.Context, probe bool) (next events.Next, done bool, err error) {
+	last, settling := j.history.Last(), j.family.Settling()
+	if last == nil || !settling.Means || settling.Repeats || settling.Idempotent {
+		return events.Next{}, false, nil
+	}
+	try := j.try(last.Attempt+1, nil)
+	if !try.Unsure || try.Last == nil {
+		return events.Next{}, false, nil
+	}
+	limited, cancel := context.WithTimeout(j.trace(ctx, last.Attempt), j.d.callLimit())
+	defer cancel()
+	finding, err := j.operation.Settle(limited, Try{Number: last.Attempt, Plan: try.Last})
+	lasting, end := outlive(ctx, j.d.PublishTimeout)
+	defer end()
+	switch {
+	case err != nil:
+		return j.unplanned(ctx, events.AsError(err), probe), true, err
+	case finding.Verdict == Unchanged:
+		return events.Next{}, false, nil
+	case finding.Verdict == Applied:
+		j.d.Logger.Warn("an attempt that was settled as not applied has had its effect after all", "cid", j.cmd.CID, "kind", j.cmd.Kind)
+		return j.finish(lasting, j.succeeded(last, finding.Result)), true, nil
+	}
+	return j.doubt(lasting, last, events.CodeUnclear, "an attempt that was settled as not applied may have had its effect after all: "+
+		cut(finding.Detail, maxMessage)), true, nil
+}
+
 // unplanned waits after a failed read before a call: nothing was written, so no attempt is used. A read that fails for
-// this command alone is tried as often as its policy allows.
+// this command alone is tried as often as its policy allows. One that says no ends the command.
 func (j *Job) unplanned(ctx context.Context, err *events.Error, probe bool) events.Next {
 	if ctx.Err() != nil {
 		return events.Next{Action: events.Release}
+	}
+	if err.Kind == events.Refused {
+		return j.reject(ctx, events.DeadRefused, *failureOf(err))
 	}
 	if !err.Upstream && !probe {
 		j.reads++
@@ -128,11 +190,13 @@ const (
 // the ledger's answer all the same: a start that nobody knows to be stored costs the command a doubt.
 func (j *Job) writeStart(ctx context.Context, plan json.RawMessage, began time.Time) (*events.Record, events.Next, bool) {
 	spent := j.charge()
-	o := j.outcome(events.Started, j.attempts()+1, began)
+	now := j.d.Clock()
+	o := j.outcome(events.Started, j.attempts()+1, now)
 	o.FinishedAt = nil
 	o.Token = j.newToken()
 	o.Spent = &spent
-	o.Start = &events.Start{Worker: j.d.Worker, Deadline: began.Add(j.d.PublishTimeout + j.d.callLimit()).UTC(), Settle: plan}
+	o.Start = &events.Start{Worker: j.d.Worker, Deadline: now.Add(j.d.PublishTimeout + j.d.callLimit()).UTC(), Settle: plan}
+	j.own.token, j.own.deadline = o.Token, began.Add(j.d.PublishTimeout+j.d.callLimit())
 	record, err := j.append(context.WithoutCancel(ctx), o)
 	if err == nil {
 		j.unstored = 0
@@ -156,7 +220,7 @@ func (j *Job) call(ctx context.Context, record *events.Record, plan json.RawMess
 	began := time.Now()
 	j.called = record.Token
 	j.start.called, j.start.ready, j.start.probe = began, began, probe
-	result, err := j.operation.Call(limited, plan)
+	result, err := j.operation.Call(limited, j.try(record.Attempt, plan))
 	took := time.Since(began)
 	defer func() { j.d.Observer.Called(j.cmd.Kind, took, err) }()
 	lasting, end := outlive(ctx, j.d.PublishTimeout)
@@ -165,6 +229,9 @@ func (j *Job) call(ctx context.Context, record *events.Record, plan json.RawMess
 		return j.finish(lasting, j.succeeded(record, result)), nil
 	}
 	e := callError(err)
+	if j.contested(record) { // we were frozen: whatever came of our call, another may have called since
+		e, j.start.called = asUnknown(e), time.Now()
+	}
 	switch {
 	case e.Kind == events.Refused:
 		return j.refused(lasting, record, e), err
@@ -187,6 +254,10 @@ func callError(err error) *events.Error {
 	case e.Kind == events.Refused, e.Kind == events.Unavailable, e.Kind == events.Internal && errors.As(err, &typed):
 		return e
 	}
+	return asUnknown(e)
+}
+
+func asUnknown(e *events.Error) *events.Error {
 	unclear := *e
 	unclear.Kind = events.Unknown
 	return &unclear
@@ -203,6 +274,9 @@ func outlive(ctx context.Context, d time.Duration) (context.Context, context.Can
 // says that the attempt counts. A command that cannot be copied to the dead letters is deferred first, and given up
 // when its time has come.
 func (j *Job) unapplied(ctx context.Context, record *events.Record, e *events.Error, counts bool, store storing) events.Next {
+	if j.family.Settling().Repeats {
+		store = j.deny
+	}
 	spent := j.charge()
 	if counts {
 		spent.Attempts++
@@ -216,13 +290,13 @@ func (j *Job) unapplied(ctx context.Context, record *events.Record, e *events.Er
 	return store(ctx, j.deferred(record, e, spent))
 }
 
-// storing stores a record and answers how to go on: conclude or finish.
+// storing stores a record and answers how to go on: conclude, finish or deny.
 type storing func(context.Context, events.Outcome) events.Next
 
 func (j *Job) deferred(record *events.Record, e *events.Error, spent events.Spent) events.Outcome {
 	o := j.ended(events.Deferred, record, failureOf(e))
 	o.Spent = &spent
-	o.Deferral = &events.Deferral{NotBefore: time.Now().Add(max(j.policy().Delay(spent.Attempts), e.RetryAfter)).UTC()}
+	o.Deferral = &events.Deferral{NotBefore: o.FinishedAt.Add(max(j.policy().Delay(spent.Attempts), e.RetryAfter))}
 	return o
 }
 
@@ -230,11 +304,15 @@ func (j *Job) deferred(record *events.Record, e *events.Error, spent events.Spen
 // deferred: asking again is harmless, since a refusal changes nothing, and keeping the refusal here would keep the
 // upstream's permission.
 func (j *Job) refused(ctx context.Context, record *events.Record, e *events.Error) events.Next {
+	store := j.finish
+	if j.family.Settling().Repeats {
+		store = j.deny
+	}
 	failure := failureOf(e)
 	if !j.putDead(ctx, events.DeadRefused, *failure) {
 		o := j.deferred(record, e, j.charge())
-		o.Deferral.NotBefore = time.Now().Add(j.policy().Max).UTC()
-		return j.finish(ctx, o)
+		o.Deferral.NotBefore = o.FinishedAt.Add(j.policy().Max)
+		return store(ctx, o)
 	}
-	return j.finish(ctx, j.ended(events.Rejected, record, failure))
+	return store(ctx, j.ended(events.Rejected, record, failure))
 }

@@ -12,13 +12,14 @@ import (
 	"subrelay/handlers"
 )
 
-// A worker ends, or its port fails in some other way, at each point of a command's life in turn; then another worker
-// takes over. The history must keep the promise, and the command must come to its end.
-func TestEveryCrashPoint(t *testing.T) {
-	type point struct {
-		name string
-		set  func(w *world)
-	}
+// point is a point of a command's life where a worker ends, or its port fails in some other way.
+type point struct {
+	name   string
+	set    func(w *world)
+	stores events.Status // the status that the record must have which is being stored; "" at other points
+}
+
+func crashPoints() []point {
 	var points []point
 	faults := map[string]fault{
 		"fails before": failsBefore, "fails after": failsAfter, "hangs": hangs, "is stored late": storesLate, "freezes": freezes,
@@ -26,16 +27,23 @@ func TestEveryCrashPoint(t *testing.T) {
 	}
 	for name, f := range faults {
 		for _, s := range []events.Status{started, deferred, succeeded, rejected, failed, inDoubt} {
-			points = append(points, point{fmt.Sprintf("storing %s %s", s, name), func(w *world) { w.ledger.onAppend = once(1, f, status(s)) }})
+			points = append(points, point{fmt.Sprintf("storing %s %s", s, name), func(w *world) { w.ledger.onAppend = once(1, f, status(s)) }, s})
 		}
 		points = append(points,
-			point{"reading the history " + name, func(w *world) { w.ledger.onHistory = nth(1, f) }},
-			point{"reading it again " + name, func(w *world) { w.ledger.onHistory = nth(2, f) }},
+			point{"reading the history " + name, func(w *world) { w.ledger.onHistory = nth(1, f) }, ""},
+			point{"reading it again " + name, func(w *world) { w.ledger.onHistory = nth(2, f) }, ""},
 			point{"the dead letter " + name, func(w *world) {
 				at := nth(1, f)
 				w.dead.onPut = func(events.DeadLetter) fault { return at() }
-			}})
+			}, ""})
 	}
+	return points
+}
+
+// A worker ends, or its port fails in some other way, at each point of a command's life in turn; then another worker
+// takes over. The history must keep the promise, and the command must come to its end.
+func TestEveryCrashPoint(t *testing.T) {
+	points := crashPoints()
 	scripts := map[string][]reply{
 		"confirmed": {confirmed}, "refused": {refused}, "busy once": {busy}, "busy to the end": repeat(busy, 6),
 		"reply lost": {lost}, "request lost": {lostBefore},

@@ -29,6 +29,7 @@ type DeadLetters interface {
 // Observer is told what happens, for metrics. It must be quick and safe for concurrent use.
 type Observer interface {
 	Recorded(kind events.Kind, status events.Status)
+	// Called is told of every call that may have an effect, also of one that settles an attempt by calling again.
 	Called(kind events.Kind, took time.Duration, err error)
 	DeadLettered(reason events.Reason)
 	// Late is told of a result that arrived after another was recorded: an alarm.
@@ -54,6 +55,10 @@ type Config struct {
 	// Default: the time since the dispatcher was made.
 	ClosedFor func(events.Upstream) time.Duration
 
+	// Clock is what time it is, as records say it and commands ask for it (time, expirytime). It may jump: how long
+	// something takes or took is never measured with it. Default time.Now.
+	Clock func() time.Time
+
 	Logger   *slog.Logger // default: slog.Default
 	Observer Observer     // default: none
 }
@@ -77,6 +82,9 @@ func NewDispatcher(c Config) (*Dispatcher, error) {
 	setDefault(&c.Election, 15*time.Second)
 	if c.ClosedFor == nil {
 		c.ClosedFor = func(events.Upstream) time.Duration { return time.Since(began) }
+	}
+	if c.Clock == nil {
+		c.Clock = time.Now
 	}
 	if c.Logger == nil {
 		c.Logger = slog.Default()
@@ -116,8 +124,8 @@ const callSlack = time.Second
 // callLimit is the longest a call takes.
 func (d *Dispatcher) callLimit() time.Duration { return d.CallTimeout + callSlack }
 
-// settleWait is how long after the first sight of another's "started" its call may still be under way.
-func (d *Dispatcher) settleWait() time.Duration {
+// SettleWait is how long after the first sight of another's "started" its call may still be under way.
+func (d *Dispatcher) SettleWait() time.Duration {
 	return d.callLimit() + d.PublishTimeout + d.Election
 }
 

@@ -43,9 +43,17 @@ func resolution(last *events.Record, status events.Status, source string, by eve
 	o := last.Outcome
 	o.Status, o.FinishedAt, o.Source, o.Resolution, o.Error = status, &now, source, &by, nil
 	if status == events.Succeeded {
-		o.Result = json.RawMessage(`{"settled_by":"operator"}`)
+		o.Result = resolved(o.Command.Kind)
 	} else {
 		o.Error = &events.Failure{Code: events.CodeNotApplied, Message: "the doubt was settled as not applied by " + by.By + ": " + by.Reason}
 	}
 	return o
+}
+
+// resolved is the result of a command of which an operator says that it was applied.
+func resolved(kind events.Kind) json.RawMessage {
+	if kind == events.NetflixCreate { // the token came with a reply that nobody has
+		return json.RawMessage(`{"token_lost":true,"settled_by":"operator"}`)
+	}
+	return json.RawMessage(`{"settled_by":"operator"}`)
 }

@@ -8,17 +8,18 @@ import (
 )
 
 func (j *Job) expire(ctx context.Context) events.Next {
-	o := j.outcome(events.Expired, j.attempts(), time.Now())
+	o := j.outcome(events.Expired, j.attempts(), j.d.Clock())
 	o.Error = &events.Failure{Code: events.CodeExpired, Message: "not started before its expirytime, " + j.cmd.Expiry.UTC().Format(time.RFC3339)}
 	return j.conclude(ctx, o)
 }
 
-// reject ends a command that is understood but wrong. Dead letters come before outcomes, here as everywhere.
-func (j *Job) reject(ctx context.Context, failure events.Failure) events.Next {
-	if !j.putDead(ctx, events.DeadInvalid, failure) {
+// reject ends a command that is understood but wrong, or that the upstream will never accept. Dead letters come before
+// outcomes, here as everywhere.
+func (j *Job) reject(ctx context.Context, reason events.Reason, failure events.Failure) events.Next {
+	if !j.putDead(ctx, reason, failure) {
 		return j.poll()
 	}
-	o := j.outcome(events.Rejected, j.attempts(), time.Now())
+	o := j.outcome(events.Rejected, j.attempts(), j.d.Clock())
 	o.Error = &failure
 	return j.conclude(ctx, o)
 }
@@ -29,7 +30,7 @@ func (j *Job) giveUp(ctx context.Context, failure events.Failure) events.Next {
 	if !j.putDead(ctx, events.DeadExhausted, failure) {
 		return j.poll()
 	}
-	o := j.outcome(events.Failed, j.attempts(), time.Now())
+	o := j.outcome(events.Failed, j.attempts(), j.d.Clock())
 	o.Error = &failure
 	return j.conclude(ctx, o)
 }

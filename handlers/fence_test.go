@@ -12,29 +12,6 @@ import (
 
 // Another record came before our result. What follows depends on both.
 func TestFenced(t *testing.T) {
-	other := func(s events.Status, own bool) func(o events.Outcome) *events.Outcome {
-		return func(o events.Outcome) *events.Outcome {
-			o.Status, o.Result, o.Start, o.Error, o.Deferral, o.Spent = s, nil, nil, nil, nil, nil
-			if !own {
-				o.Token = "theirs"
-				if s != deferred {
-					o.Attempt++
-				}
-			}
-			switch s {
-			case started:
-				o.Start, o.FinishedAt = &events.Start{Worker: "b", Deadline: time.Now()}, nil
-			case deferred:
-				o.Deferral = &events.Deferral{NotBefore: time.Now()}
-				o.Error = &events.Failure{Code: events.CodeNotApplied}
-			case succeeded:
-				o.Result = []byte(`{}`)
-			default:
-				o.Error = &events.Failure{Code: events.CodeInterrupted}
-			}
-			return &o
-		}
-	}
 	for _, c := range []struct {
 		ours  reply
 		when  events.Status // our record that is too late
@@ -72,7 +49,7 @@ func TestFenced(t *testing.T) {
 						return nil
 					}
 					done = true
-					return other(c.there, c.own)(o)
+					return anothers(c.there, c.own)(o)
 				}
 				if c.late { // the alarm must be kept, even if that fails at first
 					at := nth(1, failsBefore)
@@ -104,3 +81,28 @@ func TestFenced(t *testing.T) {
 }
 
 func list(s ...events.Status) []events.Status { return s }
+
+// anothers makes the record of another writer from ours; own says that it is of the same attempt.
+func anothers(s events.Status, own bool) func(o events.Outcome) *events.Outcome {
+	return func(o events.Outcome) *events.Outcome {
+		o.Status, o.Result, o.Start, o.Error, o.Deferral, o.Spent = s, nil, nil, nil, nil, nil
+		if !own {
+			o.Token = "theirs"
+			if s != deferred {
+				o.Attempt++
+			}
+		}
+		switch s {
+		case started:
+			o.Start, o.FinishedAt = &events.Start{Worker: "b", Deadline: time.Now()}, nil
+		case deferred:
+			o.Deferral = &events.Deferral{NotBefore: time.Now()}
+			o.Error = &events.Failure{Code: events.CodeNotApplied}
+		case succeeded:
+			o.Result = []byte(`{}`)
+		default:
+			o.Error = &events.Failure{Code: events.CodeInterrupted}
+		}
+		return &o
+	}
+}

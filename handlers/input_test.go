@@ -130,6 +130,13 @@ func TestIDReused(t *testing.T) {
 		if diff := cmp.Diff([]events.Reason{events.DeadIDReused}, w.dead.reasons()); diff != "" {
 			t.Errorf("the dead letters differ (-want +got):\n%s", diff)
 		}
+		invalid := w.send(data(`{"zzz":1}`))
+		if end := w.driveJob(t.Context(), d.Job(invalid), true); end != acked {
+			t.Errorf("other data that are invalid: %s", end)
+		}
+		if diff := cmp.Diff([]events.Reason{events.DeadIDReused, events.DeadIDReused}, w.dead.reasons()); diff != "" {
+			t.Errorf("the dead letters with invalid data differ (-want +got):\n%s", diff)
+		}
 		w.check()
 	})
 }

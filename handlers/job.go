@@ -38,12 +38,20 @@ type Job struct {
 	starts int    // how many it has made
 	called string // the token of its last start whose call began
 	start  start  // the attempt that the last record begins, as far as this worker knows it
+	own    struct {
+		token    string    // of the last start that was made here
+		deadline time.Time // its deadline, by the clock that does not jump
+	}
+	deferral struct {
+		seq   uint64 // of the deferral that was seen last
+		until time.Time
+	}
 
 	mark  time.Duration // reading of ClosedFor up to which time has been charged; 0 before the first attempt
 	spent events.Spent  // charged so far
 	late  *events.Failure
 
-	reads    int // failed reads in a row
+	reads    int // failed reads before a call in a row
 	unstored int // starts in a row that could not be stored
 	panics   int
 }
@@ -54,9 +62,12 @@ type start struct {
 	ready  time.Time     // not to be settled before: the call may still be under way
 	called time.Time     // when, at the latest, the call began
 	readAt time.Time     // when to read next
+	reads  int           // tries to settle in a row that have shown nothing
+	seen   bool          // the upstream has said that it knows the attempt's reference
 	mark   time.Duration // reading of ClosedFor when settling began
 	probe  bool          // our call was the probe of a half-open breaker
 	cause  *events.Error // why our own call was unclear; nil for another's
+	last   string        // what the last try to settle has shown, for people; "" before the first
 }
 
 // newToken is the token for a start. One of ours that is not j.called was never called, whether or not it was stored,
@@ -141,8 +152,8 @@ func (j *Job) proceed(ctx context.Context) events.Next {
 		return j.poll()
 	case last.Status == events.Started:
 		return j.interrupted(ctx, last)
-	case last.Deferral != nil && last.Deferral.NotBefore.After(time.Now()):
-		return j.waitDeferred(ctx, last.Deferral.NotBefore)
+	case last.Deferral != nil && j.due(last).After(time.Now()):
+		return j.waitDeferred(ctx, j.due(last))
 	}
 	return j.begin(ctx)
 }
@@ -159,7 +170,10 @@ func (j *Job) begin(ctx context.Context) events.Next {
 		return j.giveUp(ctx, events.Failure{Code: events.CodeInternal, Message: "it cannot be tried without a crash; see the worker's log"})
 	}
 	if failure := j.check(); failure != nil {
-		return j.reject(ctx, *failure)
+		if j.assumed { // its id may have been used before with other data, of which alone its dead letter must tell
+			return j.soon()
+		}
+		return j.reject(ctx, events.DeadInvalid, *failure)
 	}
 	if j.expired() {
 		return j.expire(ctx)
@@ -167,7 +181,7 @@ func (j *Job) begin(ctx context.Context) events.Next {
 	if last := j.history.Last(); last != nil && last.Spent != nil && j.exhausted(*last.Spent) {
 		return j.giveUp(ctx, lastFailure(last))
 	}
-	return events.Next{Action: events.Call, At: j.cmd.Expiry}
+	return events.Next{Action: events.Call, At: j.end()}
 }
 
 func lastFailure(r *events.Record) events.Failure {
@@ -178,17 +192,35 @@ func lastFailure(r *events.Record) events.Failure {
 }
 
 // stale says why whether the command was done cannot be known, if the ledger does not know it, or "".
-func (j *Job) stale() string { return j.cmd.Stale(time.Now(), j.delivery.Stored, j.d.Memory) }
+func (j *Job) stale() string { return j.cmd.Stale(j.d.Clock(), j.delivery.Stored, j.d.Memory) }
 
-func (j *Job) expired() bool { return !j.cmd.Expiry.IsZero() && !time.Now().Before(j.cmd.Expiry) }
+func (j *Job) expired() bool { return !j.cmd.Expiry.IsZero() && !j.d.Clock().Before(j.cmd.Expiry) }
+
+// due is when a deferral's time has come: as its record says, but no later than its writer meant it to last, counted from
+// our first sight of it. The writer's clock may be an hour ahead of ours.
+func (j *Job) due(r *events.Record) time.Time {
+	if j.deferral.seq != r.Seq {
+		pause := min(r.Deferral.NotBefore.Sub(r.Time()), r.Deferral.NotBefore.Sub(j.d.Clock()))
+		j.deferral.seq, j.deferral.until = r.Seq, time.Now().Add(max(pause, 0))
+	}
+	return j.deferral.until
+}
+
+// end is when the command expires, counted from now by the clock that does not jump; zero where it never does.
+func (j *Job) end() time.Time {
+	if j.cmd.Expiry.IsZero() {
+		return time.Time{}
+	}
+	return time.Now().Add(j.cmd.Expiry.Sub(j.d.Clock()))
+}
 
 // waitDeferred waits for a deferral's time, or for the command's end if that comes first.
 func (j *Job) waitDeferred(ctx context.Context, until time.Time) events.Next {
 	if j.expired() {
 		return j.expire(ctx)
 	}
-	if !j.cmd.Expiry.IsZero() && j.cmd.Expiry.Before(until) {
-		until = j.cmd.Expiry
+	if end := j.end(); !end.IsZero() && end.Before(until) {
+		until = end
 	}
 	return events.Next{Action: events.Wait, At: until}
 }
@@ -211,7 +243,8 @@ func (j *Job) read() error {
 	}
 	j.cmd = cmd
 	family, ok := j.d.families[cmd.Kind]
-	if !ok {
+	_, known := events.SpecOf(events.Specs(), cmd.Kind) // a kind that only other workers serve is under the wrong subject here
+	if !ok && (!known || cmd.Kind == j.delivery.Kind) {
 		return &events.Error{Kind: events.Refused, Code: events.CodeUnknownType, Message: fmt.Sprintf(
 			"the type %q names no kind that this worker serves", j.delivery.Event.Type())}
 	}

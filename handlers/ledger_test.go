@@ -23,6 +23,7 @@ const (
 	failsAfter        // it is done, and the caller is told that it is not known
 	hangs             // nothing is done until the caller's time is up
 	storesLate        // the caller's time is up first; a minute later it is done, if it still may be
+	storesSoon        // the same, but within the time that a broker may take to elect a leader
 	freezes           // it is done, and the caller goes on a minute later, whatever its time-out
 	panics            // nothing is done
 	panicsAfter
@@ -40,8 +41,12 @@ func around[T any](ctx context.Context, f fault, work func() (T, error)) (none T
 	case hangs:
 		<-ctx.Done()
 		return none, errBroker
-	case storesLate:
-		time.AfterFunc(time.Minute, func() { work() }) // nobody hears of it
+	case storesLate, storesSoon:
+		after := time.Minute
+		if f == storesSoon {
+			after = 12 * time.Second
+		}
+		time.AfterFunc(after, func() { work() }) // nobody hears of it
 		<-ctx.Done()
 		return none, errBroker
 	case panics:

@@ -22,7 +22,7 @@ func (j *Job) outcome(status events.Status, attempt int, at time.Time) events.Ou
 
 // ended is what became of the attempt that record began.
 func (j *Job) ended(status events.Status, record *events.Record, failure *events.Failure) events.Outcome {
-	o := j.outcome(status, record.Attempt, time.Now())
+	o := j.outcome(status, record.Attempt, j.d.Clock())
 	o.Token, o.StartedAt, o.Error = record.Token, record.StartedAt, failure
 	return o
 }
@@ -62,6 +62,22 @@ func (j *Job) conclude(ctx context.Context, o events.Outcome) events.Next {
 		return j.soon()
 	}
 	j.reread = true
+	return j.poll()
+}
+
+// deny stores that an attempt changed nothing, of a kind whose settling calls again. Where another was first, that one
+// knows of more calls than we do, and ours is dropped. Where it is not known to be stored, the attempt is settled, but not
+// before it surely never will be: a call that had its effect meanwhile would be denied.
+func (j *Job) deny(ctx context.Context, o events.Outcome) events.Next {
+	_, err := j.append(ctx, o)
+	switch {
+	case err == nil:
+		return j.proceed(ctx)
+	case events.KindOf(err) == events.Conflict:
+		return j.soon()
+	}
+	j.d.Logger.Warn("a result could not be stored; settling the attempt", "cid", o.Command.CID, "status", o.Status, "error", err)
+	j.reread, j.start.readAt = true, time.Now().Add(j.d.Election)
 	return j.poll()
 }
 
@@ -134,7 +150,8 @@ const (
 )
 
 // compare decides how our result o stands to the last record of a history that has moved. Nothing ever goes behind a
-// final record, and only the attempt's own result ends its doubt.
+// final record, and only the attempt's own result ends its doubt. A success goes behind "deferred" too, and corrects it: an
+// effect came later than it could, or was that of a repetition which the worker that deferred did not know of.
 func compare(o *events.Outcome, last *events.Record) standing {
 	if last == nil {
 		return behind

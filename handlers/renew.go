@@ -32,7 +32,7 @@ type Renew struct {
 }
 
 // Spec names the kind and its upstream.
-func (f Renew) Spec() events.Spec { return events.Spec{Kind: events.Renew, Upstream: events.TVMS} }
+func (f Renew) Spec() events.Spec { return specOf(events.Renew) }
 
 // Settling is by read-back, or impossible.
 func (f Renew) Settling() Settling {
@@ -62,7 +62,7 @@ type renewPlan struct {
 	Target time.Time `json:"target"` // the exact expiry date after it
 }
 
-func (r renewal) Plan(ctx context.Context) (json.RawMessage, error) {
+func (r renewal) Plan(ctx context.Context, _ Try) (json.RawMessage, error) {
 	before, err := r.Reader.Expiry(ctx, r.data)
 	if err != nil {
 		return nil, err
@@ -70,18 +70,18 @@ func (r renewal) Plan(ctx context.Context) (json.RawMessage, error) {
 	return json.Marshal(renewPlan{Before: before, Target: r.data.Target(before, time.Now())})
 }
 
-func (r renewal) Call(ctx context.Context, plan json.RawMessage) (json.RawMessage, error) {
+func (r renewal) Call(ctx context.Context, try Try) (json.RawMessage, error) {
 	if err := r.Renewer.Renew(ctx, r.data); err != nil {
 		return nil, err
 	}
-	return r.result(plan, "")
+	return r.result(try.Plan, "")
 }
 
 // Settle compares the present expiry date with the one before and the target, exactly. Where TVMS counts month ends
 // otherwise than events.AddMonths, neither matches, and the verdict is Unclear.
-func (r renewal) Settle(ctx context.Context, plan json.RawMessage) (Finding, error) {
+func (r renewal) Settle(ctx context.Context, try Try) (Finding, error) {
 	var p renewPlan
-	if err := json.Unmarshal(plan, &p); err != nil || p.Target.IsZero() {
+	if err := json.Unmarshal(try.Plan, &p); err != nil || p.Target.IsZero() {
 		return Finding{Detail: "no state was read before the call"}, nil
 	}
 	now, err := r.Reader.Expiry(ctx, r.data)
@@ -94,7 +94,7 @@ func (r renewal) Settle(ctx context.Context, plan json.RawMessage) (Finding, err
 		return f, nil
 	case now.Equal(p.Target):
 		f.Verdict = Applied
-		f.Result, err = r.result(plan, "read_back")
+		f.Result, err = r.result(try.Plan, "read_back")
 	case now.Equal(p.Before):
 		f.Verdict = Unchanged
 	}

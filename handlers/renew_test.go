@@ -69,16 +69,16 @@ func TestRenew(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			up := &tvms{expiry: day(c.before), add: c.add}
 			op := open(t, handlers.Renew{Renewer: up, Reader: up}, c.data)
-			plan, err := op.Plan(t.Context())
+			plan, err := op.Plan(t.Context(), handlers.Try{Number: 1})
 			if err != nil {
 				t.Fatal(err)
 			}
 			for range c.calls {
-				if _, err := op.Call(t.Context(), plan); err != nil {
+				if _, err := op.Call(t.Context(), handlers.Try{Number: 1, Plan: plan}); err != nil {
 					t.Fatal(err)
 				}
 			}
-			f, err := op.Settle(t.Context(), plan)
+			f, err := op.Settle(t.Context(), handlers.Try{Number: 1, Plan: plan})
 			if err != nil || f.Verdict != c.want || f.Verdict == handlers.Unclear && f.Detail == "" {
 				t.Errorf("settling finds %+v, %v; want %v", f, err, c.want)
 			}
@@ -109,7 +109,7 @@ func TestRenewWithoutReader(t *testing.T) {
 		t.Errorf("settling differs (-want +got):\n%s", diff)
 	}
 	op := open(t, handlers.Renew{Renewer: up}, `{"customer_mapping_id":"C-1","months":1}`)
-	result, err := op.Call(t.Context(), nil)
+	result, err := op.Call(t.Context(), handlers.Try{Number: 1})
 	if err != nil || string(result) != `{"months":1}` { // no date that nobody has read
 		t.Errorf("the result is %s, %v", result, err)
 	}
@@ -123,19 +123,19 @@ func TestRenewErrors(t *testing.T) {
 	away := &events.Error{Kind: events.Unavailable, Upstream: true}
 	up := &tvms{err: away, add: events.AddMonths}
 	op := open(t, handlers.Renew{Renewer: up, Reader: up}, `{"customer_mapping_id":"C-1","months":1}`)
-	if _, err := op.Plan(t.Context()); events.AsError(err) != away {
+	if _, err := op.Plan(t.Context(), handlers.Try{Number: 1}); events.AsError(err) != away {
 		t.Errorf("Plan: %v", err)
 	}
-	if _, err := op.Call(t.Context(), nil); events.AsError(err) != away {
+	if _, err := op.Call(t.Context(), handlers.Try{Number: 1}); events.AsError(err) != away {
 		t.Errorf("Call: %v", err)
 	}
 	good := mustJSON(map[string]time.Time{"before": day("2026-01-15"), "target": day("2026-02-15")})
-	if _, err := op.Settle(t.Context(), good); events.AsError(err) != away {
+	if _, err := op.Settle(t.Context(), handlers.Try{Number: 1, Plan: good}); events.AsError(err) != away {
 		t.Errorf("Settle: %v", err)
 	}
 	up.err = nil
 	for _, plan := range []string{"", "{}", "null", `"x"`} { // a start of a version or setting without reads
-		if f, err := op.Settle(t.Context(), json.RawMessage(plan)); f.Verdict != handlers.Unclear || err != nil {
+		if f, err := op.Settle(t.Context(), handlers.Try{Number: 1, Plan: json.RawMessage(plan)}); f.Verdict != handlers.Unclear || err != nil {
 			t.Errorf("settling without a plan (%q) finds %+v, %v", plan, f, err)
 		}
 	}

@@ -29,6 +29,7 @@ type reply struct {
 	applies,
 	panics,
 	dies bool // our side panics, or the worker ends, after the effect
+	freezes bool // our side goes on 90 s later, whatever its time-out
 }
 
 var (
@@ -44,15 +45,21 @@ var (
 // upstream counts effects per key, and keeps the book that histories are checked against. It answers by script, and
 // when that is used up, confirms.
 type upstream struct {
-	mu     sync.Mutex
-	tick   int64
-	count  map[string]int
-	book   []history.Effect
-	script []reply
-	reads  []error // what reads answer, one by one; then they work
-	read   int     // how many reads there were
-	hangs  int     // how many reads, the first ones, answer never
-	onCall func(ref string) *reply
+	name events.Upstream
+	kind events.Kind
+	mu   sync.Mutex
+	refs map[string]bool // the references that had an effect; nil where the upstream does not look at them
+	// possible, where set, says whether a call is possible at all; a reference that was used is looked at only then.
+	possible func() bool
+	tick     int64
+	count    map[string]int
+	book     []history.Effect
+	script   []reply
+	reads    []error // what reads answer, one by one; then they work
+	read     int     // how many reads there were
+	hangs    int     // how many reads, the first ones, answer never
+	onCall   func(ref string) *reply
+	onRead   func() error
 }
 
 func (u *upstream) now() int64 { u.tick++; return u.tick }
@@ -77,20 +84,35 @@ func (u *upstream) arrive(key, ref string) (r reply, entry int) {
 	defer u.mu.Unlock()
 	r = u.next(ref)
 	u.book = append(u.book, history.Effect{
-		Upstream: events.TVMS, Kind: events.Renew, Key: key, Ref: ref, Begin: time.Now(), BeginOrder: u.now(),
+		Upstream: u.name, Kind: u.kind, Key: key, Ref: ref, Begin: time.Now(), BeginOrder: u.now(),
 	})
 	return r, len(u.book) - 1
 }
 
-// apply has the effect, whether or not the caller still waits.
-func (u *upstream) apply(entry int) {
+// apply has the effect, whether or not the caller still waits; but only one under each reference. It returns why the
+// upstream does not want it.
+func (u *upstream) apply(entry int, effect func() error) error {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	e := &u.book[entry]
-	u.count[e.Key]++
-	e.Applied, e.Order = true, u.now()
+	cid, _, _ := e.Attempt()
+	err := errDuplicate
+	if !u.refs[cid] {
+		err = effect()
+	} else if u.possible != nil && !u.possible() {
+		err = refused.err
+	}
+	if err == nil {
+		e.Applied, e.Order = true, u.now()
+		if u.refs != nil {
+			u.refs[cid] = true
+		}
+	}
 	e.End, e.EndOrder = time.Now(), u.now()
+	return err
 }
+
+var errDuplicate error = &events.Error{Kind: events.Conflict, Code: events.CodeDuplicate, Message: "the reference was used before"}
 
 func (u *upstream) leave(entry int) {
 	u.mu.Lock()
@@ -101,12 +123,18 @@ func (u *upstream) leave(entry int) {
 }
 
 func (u *upstream) call(ctx context.Context, key string) error {
+	return u.do(ctx, key, func() error { u.count[key]++; return nil })
+}
+
+// do answers a call that asks for an effect.
+func (u *upstream) do(ctx context.Context, key string, effect func() error) error {
 	r, entry := u.arrive(key, events.TraceOf(ctx).Ref)
+	refusal := make(chan error, 1)
 	switch {
 	case r.applies && r.effect == 0:
-		u.apply(entry)
+		refusal <- u.apply(entry, effect)
 	case r.applies:
-		time.AfterFunc(r.effect, func() { u.apply(entry) })
+		time.AfterFunc(r.effect, func() { refusal <- u.apply(entry, effect) })
 	default:
 		u.leave(entry)
 	}
@@ -122,6 +150,12 @@ func (u *upstream) call(ctx context.Context, key string) error {
 			return &events.Error{Kind: events.Unknown, Code: events.CodeTimeout, Message: "no reply in time", Cause: ctx.Err()}
 		}
 	}
+	if r.freezes {
+		time.Sleep(90 * time.Second)
+	}
+	if r.applies && r.err == nil {
+		return <-refusal
+	}
 	return r.err
 }
 
@@ -135,6 +169,11 @@ func (u *upstream) state(ctx context.Context, key string) (int, error) {
 	}
 	if ctx.Err() != nil {
 		return 0, ctx.Err()
+	}
+	if u.onRead != nil {
+		if err := u.onRead(); err != nil {
+			return 0, err
+		}
 	}
 	if len(u.reads) > 0 {
 		err := u.reads[0]
@@ -190,7 +229,7 @@ type operation struct {
 
 type plan struct{ Before, Target int }
 
-func (o *operation) Plan(ctx context.Context) (json.RawMessage, error) {
+func (o *operation) Plan(ctx context.Context, _ handlers.Try) (json.RawMessage, error) {
 	n, err := o.upstream.state(ctx, o.key)
 	if err != nil {
 		return nil, err
@@ -198,17 +237,37 @@ func (o *operation) Plan(ctx context.Context) (json.RawMessage, error) {
 	return mustJSON(plan{Before: n, Target: n + 1}), nil
 }
 
-func (o *operation) Call(ctx context.Context, _ json.RawMessage) (json.RawMessage, error) {
-	if err := o.upstream.call(ctx, o.key); err != nil {
+func (o *operation) Call(ctx context.Context, try handlers.Try) (json.RawMessage, error) {
+	err := o.upstream.call(ctx, o.key)
+	if o.settling.Repeats && events.KindOf(err) == events.Conflict {
+		kind := events.Unknown
+		if try.Number == 1 {
+			kind = events.Refused
+		}
+		return nil, &events.Error{Kind: kind, Code: events.CodeDuplicate, Message: "the reference was used before"}
+	}
+	if err != nil {
 		return nil, err
 	}
 	return json.RawMessage(`{"months":1}`), nil
 }
 
-func (o *operation) Settle(ctx context.Context, raw json.RawMessage) (handlers.Finding, error) {
+var settledResult = json.RawMessage(`{"months":1,"settled_by":"read_back"}`)
+
+func (o *operation) Settle(ctx context.Context, try handlers.Try) (handlers.Finding, error) {
 	var p plan
-	if json.Unmarshal(raw, &p) != nil {
+	if json.Unmarshal(try.Plan, &p) != nil {
 		return handlers.Finding{Detail: "no plan"}, nil
+	}
+	as := handlers.Unchanged
+	if o.settling.Repeats {
+		switch err := o.upstream.call(ctx, o.key); events.KindOf(err) {
+		case events.Conflict:
+			as = handlers.Pending
+		case events.Refused:
+		default:
+			return handlers.Finding{Verdict: handlers.Applied, Result: settledResult}, err
+		}
 	}
 	n, err := o.upstream.state(ctx, o.key)
 	if err != nil {
@@ -216,11 +275,20 @@ func (o *operation) Settle(ctx context.Context, raw json.RawMessage) (handlers.F
 	}
 	switch n {
 	case p.Target:
-		return handlers.Finding{Verdict: handlers.Applied, Result: json.RawMessage(`{"months":1,"settled_by":"read_back"}`)}, nil
+		return handlers.Finding{Verdict: handlers.Applied, Result: settledResult}, nil
 	case p.Before:
-		return handlers.Finding{Verdict: handlers.Unchanged}, nil
+		return handlers.Finding{Verdict: as, Detail: "as before"}, nil
 	}
 	return handlers.Finding{Detail: fmt.Sprintf("%d", n)}, nil
+}
+
+// repeating is settling as CRM.COM has it where the operator has seen it enforce references.
+var repeating = handlers.Settling{Means: true, Repeats: true, After: time.Minute, GiveUp: 10 * time.Minute}
+
+// repeats makes the kind one whose upstream enforces references.
+func (w *world) repeats() {
+	w.family.settling, w.upstream.refs = repeating, map[string]bool{}
+	w.family.spec.Referenced, w.family.spec.HoldsAfterDoubt = true, true
 }
 
 // readBack is settling as TVMS has it where the operator has confirmed a read.
@@ -233,6 +301,7 @@ type world struct {
 	dead     *deadLetters
 	upstream *upstream
 	family   *family
+	serves   handlers.Family // default: family
 	log      *bytes.Buffer
 	observer *observer
 
@@ -253,7 +322,7 @@ func newWorld(t *testing.T) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	up := &upstream{count: map[string]int{}}
+	up := &upstream{name: events.TVMS, kind: events.Renew, count: map[string]int{}}
 	return &world{
 		t: t, ledger: &ledger{t: t, schema: set}, dead: &deadLetters{}, upstream: up,
 		family: &family{spec: events.Spec{Kind: events.Renew, Upstream: events.TVMS}, upstream: up},
@@ -289,6 +358,13 @@ func (o *observer) Called(events.Kind, time.Duration, error) { o.count(&o.called
 func (o *observer) DeadLettered(events.Reason)               { o.count(&o.letters) }
 func (o *observer) Late(events.Kind)                         { o.count(&o.late) }
 
+func (w *world) served() handlers.Family {
+	if w.serves != nil {
+		return w.serves
+	}
+	return w.family
+}
+
 // worker makes a dispatcher with this world's ports.
 func (w *world) worker(name string) *handlers.Dispatcher {
 	w.t.Helper()
@@ -297,7 +373,7 @@ func (w *world) worker(name string) *handlers.Dispatcher {
 		w.t.Fatal(err)
 	}
 	c := handlers.Config{
-		Families: []handlers.Family{w.family}, Ledger: w.ledger, DeadLetters: w.dead, Schemas: set,
+		Families: []handlers.Family{w.served()}, Ledger: w.ledger, DeadLetters: w.dead, Schemas: set,
 		Worker: name, Observer: w.observer, Logger: slog.New(slog.NewTextHandler(io.Discard, nil)),
 	}
 	if w.config != nil {
@@ -333,7 +409,7 @@ func (w *world) deliver(e *event.Event) events.Delivery {
 		key = "C-1"
 	}
 	d := events.Delivery{
-		Seq: uint64(len(w.sent) + 1), Stored: time.Now(), Kind: events.Renew, Key: key, Event: e, Raw: []byte("raw"),
+		Seq: uint64(len(w.sent) + 1), Stored: time.Now(), Kind: w.served().Spec().Kind, Key: key, Event: e, Raw: []byte("raw"),
 	}
 	w.sent = append(w.sent, d)
 	return d
@@ -437,9 +513,9 @@ func (w *world) check() history.Report {
 	w.dead.mu.Lock()
 	w.upstream.mu.Lock()
 	defer func() { w.ledger.mu.Unlock(); w.dead.mu.Unlock(); w.upstream.mu.Unlock() }()
-	e := history.Evidence{Records: w.ledger.records, Effects: w.upstream.book, Specs: []events.Spec{w.family.spec}}
+	e := history.Evidence{Records: w.ledger.records, Effects: w.upstream.book, Specs: []events.Spec{w.served().Spec()}}
 	for _, d := range w.sent {
-		cmd := history.Command{Kind: d.Kind, Seq: d.Seq, Upstream: events.TVMS}
+		cmd := history.Command{Kind: d.Kind, Seq: d.Seq, Upstream: w.served().Spec().Upstream}
 		if d.Event != nil {
 			if c, err := events.ReadCommand(d.Event); err == nil {
 				cmd = history.Accepted(&c, d.Seq)

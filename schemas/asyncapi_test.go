@@ -62,7 +62,7 @@ func TestAsyncAPIReferencesExistAndAllSchemasAreReferenced(t *testing.T) {
 	if doc["asyncapi"] != "3.0.0" {
 		t.Errorf("asyncapi: %v", doc["asyncapi"])
 	}
-	used := map[string]bool{"outcome.v1.json": true} // the outcomes refer to it
+	used := map[string]bool{"outcome.v1.json": true, "crmcom.v1.json": true} // other schemas refer to them
 	for _, ref := range references(doc) {
 		if file, ok := strings.CutPrefix(ref, "./"); ok {
 			used[file] = true
@@ -77,7 +77,11 @@ func TestAsyncAPIReferencesExistAndAllSchemasAreReferenced(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range names {
+	of, err := fs.Glob(schemas.Files(), "queries/*.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range append(names, of...) {
 		if !used[name] {
 			t.Errorf("nothing refers to %s", name)
 		}
@@ -93,16 +97,23 @@ var parameter = regexp.MustCompile(`\{([^}]+)\}`)
 
 func TestAsyncAPIChannels(t *testing.T) {
 	doc := asyncAPI(t)
-	want := map[string]string{"deadLetters": "subrelay.dead.{reason}.{seq}", "deadClosed": "subrelay.dead.closed.{seq}"}
+	want := map[string]string{
+		"deadLetters": "subrelay.dead.{reason}.{seq}", "deadClosed": "subrelay.dead.closed.{seq}",
+		"netflixCharges": "subrelay.event.netflix-charge.{status}.{key}.{number}",
+	}
 	for _, spec := range events.Specs() {
-		want[string(spec.Kind)+"Commands"] = "subrelay.cmd." + string(spec.Kind) + ".{key}"
-		want[string(spec.Kind)+"Outcomes"] = "subrelay.outcome." + string(spec.Kind) + ".{status}.{key}.{cid}"
+		want[chapter{Kind: spec.Kind}.ID()+"Commands"] = "subrelay.cmd." + string(spec.Kind) + ".{key}"
+		want[chapter{Kind: spec.Kind}.ID()+"Outcomes"] = "subrelay.outcome." + string(spec.Kind) + ".{status}.{key}.{cid}"
+	}
+	want["queryReplies"] = ""
+	for _, spec := range events.QuerySpecs() {
+		want[question{Query: spec.Name}.ID()+"Query"] = "subrelay.query." + string(spec.Name)
 	}
 	got := map[string]string{}
 	for name := range find(t, doc, "channels") {
 		channel := find(t, doc, "channels", name)
 		got[name], _ = channel["address"].(string)
-		var inAddress []string
+		inAddress := []string{}
 		for _, m := range parameter.FindAllStringSubmatch(got[name], -1) {
 			inAddress = append(inAddress, m[1])
 		}
@@ -119,9 +130,16 @@ func TestAsyncAPIChannels(t *testing.T) {
 		for _, s := range events.Statuses() {
 			statuses = append(statuses, string(s))
 		}
-		if diff := cmp.Diff(statuses, find(t, doc, "channels", string(spec.Kind)+"Outcomes", "parameters", "status")["enum"]); diff != "" {
+		if diff := cmp.Diff(statuses, find(t, doc, "channels", chapter{Kind: spec.Kind}.ID()+"Outcomes", "parameters", "status")["enum"]); diff != "" {
 			t.Errorf("statuses (-code +document):\n%s", diff)
 		}
+	}
+	var states []any
+	for _, s := range events.ChargeStates() {
+		states = append(states, events.ChargeStatus(s))
+	}
+	if diff := cmp.Diff(states, find(t, doc, "channels", "netflixCharges", "parameters", "status")["enum"]); diff != "" {
+		t.Errorf("states of charges (-code +document):\n%s", diff)
 	}
 	var reasons []any
 	for _, r := range events.Reasons() {
@@ -142,6 +160,10 @@ func TestAsyncAPIOperations(t *testing.T) {
 		want := "send"
 		if strings.HasSuffix(channel, "Commands") {
 			want = "receive"
+		}
+		if reply, ok := operation["reply"].(map[string]any); ok {
+			want = "receive"
+			served[strings.TrimPrefix(find(t, reply, "channel")["$ref"].(string), "#/channels/")] = true
 		}
 		if operation["action"] != want {
 			t.Errorf("%s: action %v, want %s", name, operation["action"], want)
@@ -174,7 +196,11 @@ func payloads(t *testing.T) func(message string) *jsonschema.Schema {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range names {
+	of, err := fs.Glob(schemas.Files(), "queries/*.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range append(names, of...) {
 		if err := c.AddResource(base+name, readJSON(t, name)); err != nil {
 			t.Fatal(err)
 		}
@@ -192,12 +218,32 @@ func payloads(t *testing.T) func(message string) *jsonschema.Schema {
 	}
 }
 
+// command is a command of a kind with all that it may have.
+func command(t *testing.T, kind events.Kind) event.Event {
+	t.Helper()
+	e := event.New()
+	e.SetID("inv-42")
+	e.SetSource("/billing")
+	e.SetType(events.CommandType(kind))
+	e.SetSubject("C-1")
+	e.SetTime(time.Date(2026, 11, 22, 0, 0, 0, 0, time.UTC))
+	e.SetExtension(events.ExtExpiry, time.Date(2026, 11, 23, 0, 0, 0, 0, time.UTC))
+	data := full(values[kind].data())
+	if r, ok := data.(*events.RenewData); ok {
+		r.Days = 0
+	}
+	if err := e.SetData(event.ApplicationJSON, data); err != nil {
+		t.Fatal(err)
+	}
+	return e
+}
+
 // Events as we write them must satisfy the payloads of the document, and no other message's.
 func TestAsyncAPIPayloadsDescribeOurEvents(t *testing.T) {
 	sent := map[string]event.Event{}
 	for _, spec := range events.Specs() {
 		for _, status := range events.Statuses() {
-			o := fullOutcome(spec, status)
+			o := fullOutcome(t, spec, status)
 			o.Source = "/subrelay"
 			o.TraceParent, o.TraceState = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "a=b"
 			e, err := o.Event()
@@ -206,18 +252,17 @@ func TestAsyncAPIPayloadsDescribeOurEvents(t *testing.T) {
 			}
 			sent[string(spec.Kind)+"."+string(status)] = e
 		}
+		sent[string(spec.Kind)] = command(t, spec.Kind)
 	}
-	command := event.New()
-	command.SetID("inv-42")
-	command.SetSource("/billing")
-	command.SetType(events.CommandType(events.Renew))
-	command.SetSubject("C-1")
-	command.SetTime(time.Date(2026, 11, 22, 0, 0, 0, 0, time.UTC))
-	command.SetExtension(events.ExtExpiry, time.Date(2026, 11, 23, 0, 0, 0, 0, time.UTC))
-	if err := command.SetData(event.ApplicationJSON, events.RenewData{CustomerMappingID: "C-1", Months: 1}); err != nil {
-		t.Fatal(err)
+	for _, state := range events.ChargeStates() {
+		charge := full(&events.NetflixCharge{}).(*events.NetflixCharge)
+		charge.ChargeStatus = state
+		e, err := charge.Event("/subrelay")
+		if err != nil {
+			t.Fatal(err)
+		}
+		sent["netflix-charge."+events.ChargeStatus(state)] = e
 	}
-	sent["renew"] = command
 	payload := payloads(t)
 	for message := range sent {
 		schema := payload(message)

@@ -5,6 +5,11 @@
 // The schema of the event type "subrelay.<x>.v1" is the file "<x>.v1.json". Every outcome shares the frame
 // outcome.v1.json, which the file of each status refines.
 //
+// The commands for CRM.COM refer to parts that crmcom.v1.json holds. All outcomes, those commands and asyncapi.yaml are
+// written from testdata/templates; a test holds them to it, and go generate writes them anew.
+//
 // In these files the title of a subschema that holds anyOf, oneOf, not, pattern or false is the sentence shown to people
 // when that rule is broken: "exactly one of months, days must be given and positive" says more than "oneOf failed".
 package schemas
+
+//go:generate go test -run ^TestSchemasAreAsTheirTemplatesHaveThem$ -update .

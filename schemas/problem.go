@@ -58,6 +58,9 @@ func (t titles) collect(s *jsonschema.Schema, seen map[*jsonschema.Schema]bool) 
 	}
 	t.collect(s.Ref, seen)
 	t.collect(s.Items2020, seen)
+	if others, ok := s.AdditionalProperties.(*jsonschema.Schema); ok {
+		t.collect(others, seen)
+	}
 	for _, sub := range slices.Concat(s.AllOf, s.AnyOf, s.OneOf) {
 		t.collect(sub, seen)
 	}
@@ -129,7 +132,13 @@ func message(k jsonschema.ErrorKind) string {
 	case *kind.MaxLength:
 		return fmt.Sprintf("must have at most %d characters, and has %d", k.Want, k.Got)
 	case *kind.MinItems:
-		return fmt.Sprintf("must have at least %d items, and has %d", k.Want, k.Got)
+		return fmt.Sprintf("must have at least %s, and has %d", amount(k.Want, "item"), k.Got)
+	case *kind.MaxItems:
+		return fmt.Sprintf("must have at most %s, and has %d", amount(k.Want, "item"), k.Got)
+	case *kind.MinProperties:
+		return fmt.Sprintf("must have at least %s, and has %d", amount(k.Want, "member"), k.Got)
+	case *kind.MaxProperties:
+		return fmt.Sprintf("must have at most %s, and has %d", amount(k.Want, "member"), k.Got)
 	case *kind.Enum:
 		return "must be one of " + values(k.Want)
 	case *kind.Const:
@@ -141,6 +150,13 @@ func message(k jsonschema.ErrorKind) string {
 		return "must have the format " + k.Want
 	}
 	return "breaks the rule " + strings.Join(k.KeywordPath(), "/")
+}
+
+func amount(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
 }
 
 func article(noun string) string {

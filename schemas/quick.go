@@ -21,7 +21,9 @@ type quick struct {
 	format     *jsonschema.Format
 	required   []string
 	properties map[string]*quick
-	closed     bool // no other members
+	others     *quick // of members that properties does not name; nil: any
+	least      int    // members
+	most       int    // members; -1: any number
 	minLength  int
 	maxLength  int // -1: none
 	pattern    jsonschema.Regexp
@@ -29,6 +31,7 @@ type quick struct {
 	maximum    *int64
 	items      *quick
 	minItems   int
+	maxItems   int      // -1: none
 	all        []*quick // with $ref
 	any        []*quick
 	one        []*quick
@@ -38,7 +41,7 @@ type quick struct {
 // known are the fields of a compiled schema that quickOf reads, and those that assert nothing.
 var known = []string{
 	"Bool", "Types", "Enum", "Const", "Format", "Required", "Properties", "AdditionalProperties", "MinLength", "MaxLength", "Pattern",
-	"Minimum", "Maximum", "Items2020", "MinItems", "Ref", "AllOf", "AnyOf", "OneOf", "Not",
+	"Minimum", "Maximum", "Items2020", "MinItems", "MaxItems", "MinProperties", "MaxProperties", "Ref", "AllOf", "AnyOf", "OneOf", "Not",
 	"DraftVersion", "Location", "ID", "Title", "Description", "Default", "Comment", "Examples",
 }
 
@@ -48,20 +51,10 @@ func quickOf(s *jsonschema.Schema, above ...*jsonschema.Schema) *quick {
 		return nil
 	}
 	b := builder{above: append(slices.Clone(above), s)}
-	q := &quick{never: s.Bool != nil && !*s.Bool, required: s.Required, format: s.Format, pattern: s.Pattern, maxLength: -1}
+	q := &quick{never: s.Bool != nil && !*s.Bool, required: s.Required, format: s.Format, pattern: s.Pattern}
 	b.values(q, s)
 	b.sizes(q, s)
-	if closed, ok := s.AdditionalProperties.(bool); ok {
-		q.closed = !closed
-	} else if s.AdditionalProperties != nil {
-		return nil
-	}
-	for name, sub := range s.Properties {
-		if q.properties == nil {
-			q.properties = make(map[string]*quick, len(s.Properties))
-		}
-		q.properties[name] = b.sub(sub)
-	}
+	b.members(q, s)
 	q.all, q.any, q.one = b.subs(s.AllOf), b.subs(s.AnyOf), b.subs(s.OneOf)
 	if s.Ref != nil {
 		q.all = append(q.all, b.sub(s.Ref))
@@ -113,6 +106,25 @@ func (b *builder) subs(list []*jsonschema.Schema) (out []*quick) {
 	return out
 }
 
+func (b *builder) members(q *quick, s *jsonschema.Schema) {
+	for name, sub := range s.Properties {
+		if q.properties == nil {
+			q.properties = make(map[string]*quick, len(s.Properties))
+		}
+		q.properties[name] = b.sub(sub)
+	}
+	switch others := s.AdditionalProperties.(type) {
+	case bool:
+		if !others {
+			q.others = &quick{never: true}
+		}
+	case *jsonschema.Schema:
+		q.others = b.sub(others)
+	default:
+		b.failed = b.failed || others != nil
+	}
+}
+
 func (b *builder) values(q *quick, s *jsonschema.Schema) {
 	if s.Types != nil {
 		q.types = s.Types.ToStrings()
@@ -139,15 +151,9 @@ func (b *builder) values(q *quick, s *jsonschema.Schema) {
 }
 
 func (b *builder) sizes(q *quick, s *jsonschema.Schema) {
-	if s.MinLength != nil {
-		q.minLength = *s.MinLength
-	}
-	if s.MaxLength != nil {
-		q.maxLength = *s.MaxLength
-	}
-	if s.MinItems != nil {
-		q.minItems = *s.MinItems
-	}
+	q.minLength, q.maxLength = bounds(s.MinLength, s.MaxLength)
+	q.minItems, q.maxItems = bounds(s.MinItems, s.MaxItems)
+	q.least, q.most = bounds(s.MinProperties, s.MaxProperties)
 	if s.Minimum != nil {
 		b.failed = b.failed || !s.Minimum.IsInt() || !s.Minimum.Num().IsInt64()
 		q.minimum = new(s.Minimum.Num().Int64())
@@ -158,6 +164,19 @@ func (b *builder) sizes(q *quick, s *jsonschema.Schema) {
 	}
 }
 
+func bounds(low, high *int) (least, most int) {
+	most = -1
+	if low != nil {
+		least = *low
+	}
+	if high != nil {
+		most = *high
+	}
+	return least, most
+}
+
+func within(n, least, most int) bool { return n >= least && (most < 0 || n <= most) }
+
 // accepts reports whether value surely satisfies the schema.
 func (q *quick) accepts(value any) bool {
 	if q == nil {
@@ -167,7 +186,8 @@ func (q *quick) accepts(value any) bool {
 	return q.ok(value, &sure) && sure
 }
 
-// ok checks value. It clears sure where it cannot tell: a number that is no plain integer, a type that JSON does not have.
+// ok checks value. It clears sure where it cannot tell: a number that is no plain integer, where that matters, or a type
+// that JSON does not have.
 func (q *quick) ok(value any, sure *bool) bool {
 	if q.never {
 		return false
@@ -182,8 +202,7 @@ func (q *quick) ok(value any, sure *bool) bool {
 	case json.Number:
 		n, err := strconv.ParseInt(string(v), 10, 64)
 		if err != nil {
-			*sure = false
-			return false
+			return q.decimal(string(v), sure) && q.general(value, sure)
 		}
 		return (q.isType("integer") || q.isType("number")) && q.number(n) && q.general(value, sure)
 	case bool:
@@ -208,15 +227,18 @@ func (q *quick) object(v map[string]any, sure *bool) bool {
 	}
 	for name, member := range v {
 		sub, ok := q.properties[name]
-		if !ok && q.closed || ok && !sub.ok(member, sure) {
+		if !ok {
+			sub = q.others
+		}
+		if sub != nil && !sub.ok(member, sure) {
 			return false
 		}
 	}
-	return q.other()
+	return within(len(v), q.least, q.most) && q.other()
 }
 
 func (q *quick) list(v []any, sure *bool) bool {
-	if len(v) < q.minItems {
+	if !within(len(v), q.minItems, q.maxItems) {
 		return false
 	}
 	for _, item := range v {
@@ -229,8 +251,7 @@ func (q *quick) list(v []any, sure *bool) bool {
 
 func (q *quick) text(v string) bool {
 	if q.minLength > 0 || q.maxLength >= 0 {
-		n := utf8.RuneCountInString(v)
-		if n < q.minLength || q.maxLength >= 0 && n > q.maxLength {
+		if !within(utf8.RuneCountInString(v), q.minLength, q.maxLength) {
 			return false
 		}
 	}
@@ -247,6 +268,18 @@ func (q *quick) number(n int64) bool {
 	}
 	want, isNumber := q.constant.(int64)
 	return q.constant == nil || isNumber && want == n
+}
+
+// decimal checks a number that is no plain integer. Whether it is an integer all the same, as 1.0, whether it equals
+// another, and what is as near to a bound as a float64 can tell, is for the checker.
+func (q *quick) decimal(v string, sure *bool) bool {
+	f, err := strconv.ParseFloat(v, 64)
+	if err != nil || len(v) > maxNumber || q.constant != nil || !q.isType("number") ||
+		q.minimum != nil && f <= float64(*q.minimum) || q.maximum != nil && f >= float64(*q.maximum) {
+		*sure = false
+		return false
+	}
+	return q.enum == nil
 }
 
 // general checks what concerns values of any type.

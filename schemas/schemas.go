@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"slices"
 	"strings"
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
@@ -17,10 +18,12 @@ const (
 	baseURL    = "https://subrelay.invalid/schemas/"
 	typePrefix = "subrelay."
 	fileSuffix = ".json"
-	frameFile  = "outcome.v1.json"
 )
 
-//go:embed *.json asyncapi.yaml
+// shared are the files that hold parts of other schemas, and the schema of no event.
+var shared = []string{"outcome.v1.json", "crmcom.v1.json"}
+
+//go:embed *.json queries/*.json asyncapi.yaml
 var files embed.FS
 
 // Files is every file of this package, the schemas and asyncapi.yaml, at the top.
@@ -66,7 +69,7 @@ func New() (*Set, error) {
 		if err != nil {
 			return nil, fmt.Errorf("schema %s: %w", name, err)
 		}
-		if name != frameFile {
+		if !slices.Contains(shared, name) {
 			set.byType[typeOf(name)] = &schema{compiled: compiled, quick: quickOf(compiled), titles: titlesOf(compiled)}
 		}
 	}

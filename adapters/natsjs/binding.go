@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"mime"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -110,13 +111,57 @@ func decodeStructured(data []byte) (*event.Event, error) {
 		return nil, err
 	}
 	var e event.Event
-	if err := e.UnmarshalJSON(data); err != nil {
+	if err := e.UnmarshalJSON(data); err != nil && !decodeApart(data, &e) {
 		return nil, structuredError(data, err)
 	}
 	if e.SpecVersion() != event.CloudEventsVersionV1 {
 		return nil, specVersionError(e.SpecVersion())
 	}
 	return &e, nil
+}
+
+// decodeApart reads an event whose data the SDK's reader cannot skip, as it cannot where they hold a number beyond a
+// float64, without them, and puts them in as they are: what is wrong with data, their schema says. It reports whether
+// that was all that was wrong.
+func decodeApart(raw []byte, e *event.Event) bool {
+	from, to, ok := extentOfData(raw)
+	if !ok {
+		return false
+	}
+	frame := slices.Concat(raw[:from], []byte("null"), raw[to:])
+	*e = event.Event{}
+	if e.UnmarshalJSON(frame) != nil || e.DataBase64 || !isJSON(e.DataContentType()) {
+		return false
+	}
+	e.DataEncoded = raw[from:to]
+	return true
+}
+
+// extentOfData is where the value of data begins and ends in an object; not ok where there is not just one.
+func extentOfData(raw []byte) (from, to int, ok bool) {
+	d := json.NewDecoder(bytes.NewReader(raw))
+	if _, err := d.Token(); err != nil {
+		return 0, 0, false
+	}
+	for d.More() {
+		name, err := d.Token()
+		if err != nil {
+			return 0, 0, false
+		}
+		var value json.RawMessage
+		if err := d.Decode(&value); err != nil {
+			return 0, 0, false
+		}
+		if name != "data" {
+			continue
+		}
+		if ok {
+			return 0, 0, false
+		}
+		to = int(d.InputOffset())
+		from, ok = to-len(value), true
+	}
+	return from, to, ok
 }
 
 // checkJSON refuses what the SDK's reader, which is fast, would read carelessly.

@@ -82,7 +82,13 @@ func TestDecodeMessage(t *testing.T) {
 		"uncoded, as the SDK sends it":   {binary("ce-subject", `50 % "ü"`), "", withSubject(`50 % "ü"`)},
 		"Content-Type for the data":      {binary("Content-Type", "text/plain"), "hello", withData(specEvent(), "text/plain", "hello")},
 		"ce-datacontenttype comes first": {binary("Content-Type", "text/plain", "ce-datacontenttype", "application/json"), `{"a":[1, 2.50]}`, jsonEvent},
-		"no data content type":           {binary(), "{}", withData(specEvent(), "", "{}")},
+		"a number beyond a float64": {nil, strings.Replace(specJSON, `[1, 2.50]`, `[ 1e400,-2E+999 ]`, 1),
+			withData(specEvent(), "application/json", `{"a":[ 1e400,-2E+999 ]}`)},
+		"a number beyond a float64, before the rest": {nil, `{"d\u0061ta" : 1e400 ,` + strings.Replace(specJSON[1:], `,"data":{"a":[1, 2.50]}`, "", 1),
+			withData(specEvent(), "application/json", `1e400`)},
+		"a number beyond a float64, of no type": {nil, strings.Replace(specJSON, `"datacontenttype":"application/json","data":{"a":[1, 2.50]}`, `"data":{"a":1e400}`, 1),
+			withData(specEvent(), "", `{"a":1e400}`)},
+		"no data content type": {binary(), "{}", withData(specEvent(), "", "{}")},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -97,6 +103,25 @@ func TestDecodeMessage(t *testing.T) {
 				t.Errorf("its data are %s", got.Data())
 			}
 		})
+	}
+}
+
+// Whether a number is too large is for the schema to say: the SDK's reader loses its way behind one.
+func TestDataKeepNumbersBeyondAFloat64(t *testing.T) {
+	for _, data := range []string{`1e400`, `{"a":1e400}`, `{"a":1e400 , "b":[-1e999,{"x":1e400}]}`, `[{"b":1e400},{"c":1}]`} {
+		for _, frame := range []string{
+			`{"specversion":"1.0","datacontenttype":"application/json","id":"1","source":"s","type":"t","data":DATA}`,
+			`{"specversion":"1.0","datacontenttype":"application/json","data":DATA,"id":"1","source":"s","type":"t"}`,
+			`{"specversion":"1.0","data": DATA ,"id":"1","source":"s","type":"t","datacontenttype":"application/json"}`,
+			`{"data":DATA,"specversion":"1.0","id":"1","source":"s","type":"t"}`,
+		} {
+			e, err := DecodeMessage(nil, []byte(strings.Replace(frame, "DATA", data, 1)))
+			if err != nil {
+				t.Errorf("%s with %s: %v", frame, data, err)
+			} else if string(e.Data()) != data || e.ID() != "1" || e.Type() != "t" {
+				t.Errorf("%s with %s is %s", frame, data, e)
+			}
+		}
 	}
 }
 
@@ -128,6 +153,8 @@ func TestDecodeMessageRefuses(t *testing.T) {
 		"specversion 2.0":          {nil, strings.Replace(specJSON, `"1.0"`, `"2.0"`, 1), `"2.0"`},
 		"specversion a number":     {nil, strings.Replace(specJSON, `"1.0"`, `1.0`, 1), "no string"},
 		"an id that is a number":   {nil, strings.Replace(specJSON, `"1234-1234-1234"`, `1234`, 1), "no CloudEvent"},
+		"a time and a number":      {nil, strings.NewReplacer(`2018-04-05T`, `yesterday `, `2.50`, `1e400`).Replace(specJSON), "no CloudEvent"},
+		"a number in text":         {nil, strings.NewReplacer(`application/json`, `text/plain`, `2.50`, `1e400`).Replace(specJSON), "no CloudEvent"},
 		"a time that is none":      {nil, strings.Replace(specJSON, `2018-04-05T`, `yesterday `, 1), "no CloudEvent"},
 		"binary, no specversion":   {head("ce-id", "1"), "", "no ce-specversion"},
 		"binary, specversion 0.3":  {head("ce-specversion", "0.3"), "", `"0.3"`},

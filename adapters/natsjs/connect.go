@@ -38,9 +38,16 @@ type ConnectOptions struct {
 	CAFile   string // PEM file of the authorities to trust; default the system's
 	CertFile string // PEM file of the client's certificate; with KeyFile
 	KeyFile  string
+	TLSFirst bool // the server speaks TLS from the first byte on
+
+	// InboxPrefix is where replies go; see Access. Default: that of the library, "_INBOX".
+	InboxPrefix string
 
 	Name   string       // shown by the server's monitoring; default "subrelay"
 	Logger *slog.Logger // gets disconnects, reconnects and asynchronous errors; default: discarded
+
+	// OnRefused is told what the server does not permit. Default: it is logged.
+	OnRefused func(Refusal)
 
 	OnDisconnect func(error) // called, in order, from a goroutine of the connection
 	OnReconnect  func()
@@ -59,10 +66,14 @@ func Connect(o ConnectOptions) (*nats.Conn, error) {
 	if err := checkURL(target); err != nil {
 		return nil, err
 	}
+	if err := errors.Join(o.checkWho(), o.checkFiles()); err != nil {
+		return nil, fmt.Errorf("no connection to NATS: %w", err)
+	}
 	nc, err := nats.Connect(target, append(o.natsOptions(), o.Options...)...)
 	if err == nil {
 		return nc, nil
 	}
+	err = o.explain(err)
 	if o.InProcess != nil {
 		return nil, fmt.Errorf("no connection to the embedded NATS server: %w", err)
 	}
@@ -96,7 +107,13 @@ func (o *ConnectOptions) natsOptions() []nats.Option {
 				o.OnClosed()
 			}
 		}),
-		nats.ErrorHandler(func(_ *nats.Conn, sub *nats.Subscription, err error) { logAsync(log, sub, err) }),
+		nats.ErrorHandler(func(_ *nats.Conn, sub *nats.Subscription, err error) {
+			if refused, ok := refusalOf(err, o.Who()); ok && o.OnRefused != nil {
+				o.OnRefused(refused)
+				return
+			}
+			logAsync(log, sub, err)
+		}),
 	}
 	return append(opts, o.whoAndWhere()...)
 }
@@ -114,6 +131,8 @@ func (o *ConnectOptions) whoAndWhere() []nats.Option {
 	add(o.NKeyFile != "", func() nats.Option { return nkeyOption(o.NKeyFile) })
 	add(o.User != "", func() nats.Option { return nats.UserInfo(o.User, o.Password) })
 	add(o.Token != "", func() nats.Option { return nats.Token(o.Token) })
+	add(o.TLSFirst, nats.TLSHandshakeFirst)
+	add(o.InboxPrefix != "", func() nats.Option { return nats.CustomInboxPrefix(o.InboxPrefix) })
 	add(o.CAFile != "", func() nats.Option { return nats.RootCAs(o.CAFile) })
 	add(o.CertFile != "", func() nats.Option { return nats.ClientCert(o.CertFile, o.KeyFile) })
 	return opts

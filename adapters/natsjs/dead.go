@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -26,6 +27,9 @@ type DeadSettings struct {
 type DeadLetters struct {
 	js       jetstream.JetStream
 	settings DeadSettings
+
+	mu    sync.Mutex
+	found jetstream.Stream // nil until first read
 }
 
 // NewDeadLetters makes DeadLetters on the connection of js. It asks nothing of the server yet.
@@ -37,8 +41,8 @@ func NewDeadLetters(js jetstream.JetStream, s DeadSettings) *DeadLetters {
 }
 
 // Put stores d on the subject of its reason and command, unless something is there already, which is success too: the
-// same command for the same reason is kept once. The body is the original's with its credentials masked; the headers
-// are described at the Header constants.
+// same command for the same reason is kept once. The body is the original's with credentials and what is personal
+// masked; the headers are described at the Header constants.
 //
 // A lost answer is settled by trying again until ctx ends. The errors are of kind Unavailable when d is not known to be
 // stored, or Internal when it can never be.
@@ -96,14 +100,23 @@ type Closing struct {
 // Refused where there is none (code not_found), Conflict where all of them are closed already, or another closes them
 // at the same time, and Unavailable where the closing is not known to be stored.
 func (d *DeadLetters) Close(ctx context.Context, seq uint64, by, reason string) error {
-	// The closing first: one that comes in between is then a conflict.
-	previous, err := d.closing(ctx, seq)
+	return d.CloseFor(ctx, seq, "", by, reason)
+}
+
+// CodeOtherOpen is the code of the Refused error for letters that stay open, as one of them is for another reason.
+const CodeOtherOpen = "other_open"
+
+// CloseFor is Close, but where one of the letters that are open is for another reason than only ("" is any), nothing is
+// closed, and the error is of kind Refused, code other_open.
+func (d *DeadLetters) CloseFor(ctx context.Context, seq uint64, only events.Reason, by, reason string) error {
+	letters, previous, err := d.get(ctx, seq)
 	if err != nil {
 		return err
 	}
-	letters, err := d.Get(ctx, seq)
-	if err != nil {
-		return err
+	for _, l := range letters {
+		if only != "" && l.Closed == nil && l.Reason != only {
+			return &events.Error{Kind: events.Refused, Code: CodeOtherOpen, Message: fmt.Sprintf("command %d has an open dead letter for %s", seq, l.Reason)}
+		}
 	}
 	if c := letters[len(letters)-1].Closed; c != nil {
 		return alreadyClosed(seq, c)

@@ -17,7 +17,7 @@ import (
 )
 
 // The headers of a dead letter, beside the original's own. Of those, what controls the broker (Nats-*) and what has one
-// of the names below is left out, and credentials are masked.
+// of the names below is left out, and credentials and what is personal are masked.
 const (
 	HeaderReason   = "Subrelay-Reason"   // why it lies here
 	HeaderCode     = "Subrelay-Code"     // the code of the error
@@ -75,7 +75,7 @@ func deadHeader(l events.DeadLetter) nats.Header {
 	set(HeaderReason, string(l.Reason), maxDeadToken)
 	set(HeaderCode, l.Error.Code, maxDeadToken)
 	set(HeaderUpstream, l.Error.UpstreamCode, maxDeadToken)
-	set(HeaderMessage, string(events.Mask([]byte(l.Error.Message))), maxDeadMessage)
+	set(HeaderMessage, string(events.MaskSecrets([]byte(l.Error.Message))), maxDeadMessage)
 	set(HeaderProblems, problemList(l.Error.Problems), maxDeadProblems)
 	set(HeaderKind, string(l.Delivery.Kind), maxDeadToken)
 	set(HeaderKey, l.Delivery.Key, maxDeadToken)
@@ -88,6 +88,7 @@ func deadHeader(l events.DeadLetter) nats.Header {
 }
 
 // problemList is problems as a JSON array of at most maxDeadProblems bytes; what does not fit is counted in a last line.
+// They name personal members, and never hold their values: masked, they would say nothing.
 func problemList(problems []string) string {
 	if len(problems) == 0 {
 		return ""
@@ -95,7 +96,7 @@ func problemList(problems []string) string {
 	size, fit := len(`["and 1000000 more"]`), 0
 	kept := make([]string, 0, len(problems))
 	for _, p := range problems {
-		p = headerText(string(events.Mask([]byte(p))), maxDeadMessage/4)
+		p = headerText(string(events.MaskSecrets([]byte(p))), maxDeadMessage/4)
 		quoted, _ := json.Marshal(p)
 		if size += len(quoted) + 1; size > maxDeadProblems {
 			break
@@ -132,7 +133,8 @@ func headerText(s string, most int) string {
 	return s + "…"
 }
 
-// MaskHeader is a message's headers without those that control the broker or bear our names, credentials masked.
+// MaskHeader is a message's headers without those that control the broker or bear our names, credentials and what is
+// personal masked.
 func MaskHeader(original map[string][]string) nats.Header {
 	out := nats.Header{}
 	for name, values := range original {
@@ -140,7 +142,7 @@ func MaskHeader(original map[string][]string) nats.Header {
 			continue
 		}
 		for _, v := range values {
-			if secretHeader(name) {
+			if hiddenHeader(name) {
 				v = events.Masked
 			} else {
 				v = maskHeaderValue(v)
@@ -161,9 +163,9 @@ func ownHeader(name string) bool {
 	return false
 }
 
-// secretHeader reports whether a header of this name holds a credential: the names of events.IsSecretName, as an
-// attribute (ce-) or experimental (x-) too, and those of HTTP.
-func secretHeader(name string) bool {
+// hiddenHeader reports whether a header of this name holds a credential or what is personal: the names that
+// events.IsSecretName and events.IsPersonalName know, as an attribute (ce-) or experimental (x-) too, and those of HTTP.
+func hiddenHeader(name string) bool {
 	name = strings.ToLower(name)
 	if plain, err := url.PathUnescape(name); err == nil {
 		name = plain
@@ -172,11 +174,11 @@ func secretHeader(name string) bool {
 	case "cookie", "set-cookie", "proxy-authorization":
 		return true
 	}
-	return events.IsSecretName(name)
+	return events.IsSecretName(name) || events.IsPersonalName(name)
 }
 
-// maskHeaderValue masks credentials in a value, which in binary mode may be percent-coded. A value without any comes
-// back as it is.
+// maskHeaderValue masks a value, which in binary mode may be percent-coded. A value with nothing to mask comes back as
+// it is.
 func maskHeaderValue(v string) string {
 	masked := string(events.Mask([]byte(v)))
 	plain, err := url.PathUnescape(masked)

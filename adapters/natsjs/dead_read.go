@@ -1,12 +1,17 @@
 package natsjs
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/textproto"
+	"slices"
 	"strconv"
 	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
 
 	"subrelay/events"
 )
@@ -27,7 +32,7 @@ type Letter struct {
 	Stored  time.Time // when the command was stored
 	Cut     int       // the original body's size where Header or Data had to be cut; 0: they are whole
 	Header  map[string][]string
-	Data    []byte // the original, credentials masked
+	Data    []byte // the original, credentials and what is personal masked
 	Closed  *Closing
 }
 
@@ -117,27 +122,86 @@ func (d *DeadLetters) Open(ctx context.Context) (map[events.Reason]int, error) {
 // Get is every dead letter of the command with this sequence in COMMANDS, oldest first. Where there is none the error is
 // of kind Refused, code not_found.
 func (d *DeadLetters) Get(ctx context.Context, seq uint64) ([]Letter, error) {
-	var letters []Letter
-	s := scan{js: d.js, stream: d.settings.Names.DeadLetters(), subjects: []string{d.settings.Names.DeadOf(seq)}}
-	err := s.run(ctx, func(m Message, _ uint64) error {
-		l, err := d.readLetter(m)
-		switch {
-		case err != nil:
-			return err
-		case l.Reason != closedReason:
-			letters = append(letters, l)
-			return nil
-		}
-		c, err := readClosing(m.Seq, m.Time, m.Data)
-		for i := range letters {
-			letters[i].Closed = &c
-		}
-		return err
-	})
-	if err == nil && len(letters) == 0 {
-		return nil, &events.Error{Kind: events.Refused, Code: CodeNotFound, Message: fmt.Sprintf("command %d has no dead letter", seq)}
-	}
+	letters, _, err := d.get(ctx, seq)
 	return letters, err
+}
+
+// get is Get, and the newest closing. There is one letter for each reason, so that the last of each subject is all there
+// is to know; it costs a request more than there are subjects, and no consumer.
+func (d *DeadLetters) get(ctx context.Context, seq uint64) (letters []Letter, closed *Closing, err error) {
+	stream, err := d.stream(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	limited, cancel := context.WithTimeout(ctx, d.settings.PublishTimeout)
+	defer cancel()
+	info, err := stream.Info(limited, jetstream.WithSubjectFilter(d.settings.Names.DeadOf(seq)))
+	if err != nil {
+		return nil, nil, storageError("read "+d.settings.Names.DeadLetters(), err)
+	}
+	for subject := range info.State.Subjects {
+		m, err := d.last(ctx, stream, subject)
+		if m == nil || err != nil {
+			return nil, nil, err
+		}
+		l, err := d.readLetter(Message{Seq: m.Sequence, Time: m.Time, Subject: m.Subject, Header: m.Header, Data: m.Data})
+		if err != nil {
+			return nil, nil, err
+		}
+		if l.Reason != closedReason {
+			letters = append(letters, l)
+			continue
+		}
+		c, err := readClosing(m.Sequence, m.Time, m.Data)
+		if err != nil {
+			return nil, nil, err
+		}
+		closed = &c
+	}
+	if len(letters) == 0 {
+		return nil, nil, &events.Error{Kind: events.Refused, Code: CodeNotFound, Message: fmt.Sprintf("command %d has no dead letter", seq)}
+	}
+	slices.SortFunc(letters, func(a, b Letter) int { return cmp.Compare(a.Seq, b.Seq) })
+	for i := range letters {
+		if closed != nil && closed.seq > letters[i].Seq {
+			letters[i].Closed = closed
+		}
+	}
+	return letters, closed, nil
+}
+
+// last is the newest message on a subject, nil where there is none.
+func (d *DeadLetters) last(ctx context.Context, stream jetstream.Stream, subject string) (*jetstream.RawStreamMsg, error) {
+	ctx, cancel := context.WithTimeout(ctx, d.settings.PublishTimeout)
+	defer cancel()
+	m, err := stream.GetLastMsgForSubject(ctx, subject)
+	switch {
+	case errors.Is(err, jetstream.ErrMsgNotFound):
+		return nil, nil
+	case err != nil:
+		return nil, storageError("read "+d.settings.Names.DeadLetters(), err)
+	}
+	return m, nil
+}
+
+// stream is the dead letters' stream, asked for once.
+func (d *DeadLetters) stream(ctx context.Context) (jetstream.Stream, error) {
+	d.mu.Lock()
+	s := d.found
+	d.mu.Unlock()
+	if s != nil {
+		return s, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, d.settings.PublishTimeout)
+	defer cancel()
+	s, err := d.js.Stream(ctx, d.settings.Names.DeadLetters())
+	if err != nil {
+		return nil, storageError("find stream "+d.settings.Names.DeadLetters(), err)
+	}
+	d.mu.Lock()
+	d.found = s
+	d.mu.Unlock()
+	return s, nil
 }
 
 // readLetter reads a letter; of a closing only Seq, Time, Reason and Command.

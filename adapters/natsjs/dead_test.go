@@ -182,6 +182,33 @@ func TestDeadMasksSecrets(t *testing.T) {
 	}
 }
 
+// What is personal is masked in what was sent, and named in what we say of it: a problem that says "is required" of a
+// masked member would help nobody.
+func TestDeadMasksWhatIsPersonal(t *testing.T) {
+	_, _, d := deadFixture(t)
+	l := deadLetter(7, events.DeadInvalid)
+	l.Delivery.Raw = []byte(`{"customer_first_name":"Anna","accounts_receivable_identifier":{"name":"Anna","number":"A1"},"months":1}`)
+	l.Delivery.Header = map[string][]string{"ce-customeremail": {"Anna"}, "X-Query": {"customer_last_name=Anna Anna&n=1"}, "ce-id": {"Joanna"}}
+	l.Error.Message = "the data do not satisfy the schema: #/customer_first_name: must not be empty"
+	l.Error.Problems = []string{"#/customer_email/email_address: is required", "#/customer_first_name: must not be empty"}
+	mustPut(t, d, l)
+	got, err := d.Get(t.Context(), 7)
+	if err != nil || len(got) != 1 {
+		t.Fatal(got, err)
+	}
+	if diff := cmp.Diff(l.Error, got[0].Error); diff != "" {
+		t.Errorf("the error (-want +got)\n%s", diff)
+	}
+	if want := `{"accounts_receivable_identifier":{"name":"***","number":"A1"},"customer_first_name":"***","months":1}`; string(got[0].Data) != want {
+		t.Errorf("the body is %s", got[0].Data)
+	}
+	for name, want := range map[string]string{"ce-customeremail": "***", "X-Query": `customer_last_name="***"&n=1`, "ce-id": "Joanna"} {
+		if diff := cmp.Diff([]string{want}, got[0].Header[name]); diff != "" {
+			t.Errorf("%s (-want +got)\n%s", name, diff)
+		}
+	}
+}
+
 func TestDeadFitsTheBroker(t *testing.T) {
 	l := deadLetter(7, events.DeadInvalid)
 	for range 5000 {

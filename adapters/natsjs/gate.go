@@ -3,6 +3,7 @@ package natsjs
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -22,17 +23,20 @@ type gate struct {
 	bounded  bool   // bound is known
 	bound    uint64 // stream sequence of the epoch's first message of delivery count 1, minus 1
 	floor    uint64 // the ack floor; all commands up to it are done. A stale one is only conservative
-	asked    bool   // floor has been read
+	asked    bool   // floor and filters have been read in this epoch
 	open     bool
 	epoch    int
 	examined uint64 // the floor for which the gap up to bound was looked through, plus 1
+	// filters are the consumer's. They may name kinds of another version, whose commands are predecessors like any other.
+	// Those of an earlier epoch do not do: they may have been widened, and a command of the new kind gone elsewhere.
+	filters []string
 }
 
 // restart closes the gate: a new epoch begins with the next message.
 func (g *gate) restart() { g.begin("", true) }
 
 func (g *gate) begin(pin string, broken bool) {
-	*g = gate{pin: pin, broken: broken, floor: g.floor, asked: g.asked, epoch: g.epoch + 1}
+	*g = gate{pin: pin, broken: broken, floor: g.floor, epoch: g.epoch + 1}
 }
 
 // saw takes note of a delivered message.
@@ -48,10 +52,11 @@ func (g *gate) saw(pin string, meta *jetstream.MsgMetadata) {
 
 // learn takes a floor read in the given epoch, and reports whether it has opened the gate.
 func (g *gate) learn(floor uint64, epoch int) bool {
-	g.floor, g.asked = max(g.floor, floor), true
+	g.floor = max(g.floor, floor)
 	if epoch != g.epoch {
 		return false
 	}
+	g.asked = true
 	if g.open || !g.bounded || g.floor < g.bound {
 		return false
 	}
@@ -96,11 +101,23 @@ func (p *partition) noteAcked() {
 func (p *partition) askFloor(ctx context.Context, epoch int) {
 	limited, cancel := context.WithTimeout(ctx, infoTimeout)
 	defer cancel()
+	if !p.sameStream(limited, epoch) {
+		return
+	}
 	info, err := p.consumer.Info(limited)
 	if err != nil {
 		if ctx.Err() == nil {
 			p.lanes.Logger.Debug("the ack floor could not be read", "consumer", p.name(), "error", err)
 		}
+		return
+	}
+	p.mu.Lock()
+	if epoch == p.gate.epoch {
+		p.gate.filters = filtersOf(&info.Config)
+	}
+	p.mu.Unlock()
+	if !p.take(info) {
+		p.suspicious()
 		return
 	}
 	if p.learn(info.AckFloor.Stream, epoch) {
@@ -132,9 +149,9 @@ func (p *partition) learn(floor uint64, epoch int) bool {
 // by one. Only a command found beyond the bound counts, since it proves that whoever answers knows all before it.
 func (p *partition) examineGap(ctx context.Context, epoch int) {
 	p.mu.Lock()
-	from, bound := p.gate.floor+1, p.gate.bound
+	from, bound, filters := p.gate.floor+1, p.gate.bound, p.gate.filters
 	p.mu.Unlock()
-	next, err := p.nextAny(ctx, from)
+	next, err := p.nextIn(ctx, filters, from)
 	if err == nil && next.Sequence > bound {
 		p.learn(bound, epoch)
 	}
@@ -148,6 +165,8 @@ func (p *partition) mayStart(ctx context.Context, ln *lane, it *item) (ok, open 
 	from := max(p.gate.floor, ln.verified)
 	p.mu.Unlock()
 	switch {
+	case p.mustWait():
+		return false, false
 	case open:
 		return true, true
 	case !asked:
@@ -203,23 +222,28 @@ func (p *partition) walk(ctx context.Context, ln *lane, it *item, from uint64) b
 	return true
 }
 
-// nextOf is the first command of key, of any of the upstream's kinds, at or after seq: one read per kind with a literal
-// subject, which costs a twentieth of one with a wildcard.
+// nextOf is the first command of key, of any kind that the consumer delivers, at or after seq: one read per kind with a
+// literal subject, which costs a twentieth of one with a wildcard.
 func (p *partition) nextOf(ctx context.Context, key string, seq uint64) (*jetstream.RawStreamMsg, error) {
-	subjects := make([]string, len(p.lanes.Kinds))
-	for i, kind := range p.lanes.Kinds {
-		subjects[i] = p.lanes.Names.kept(p.number, kind, key)
+	var subjects []string
+	for _, kind := range p.kinds() {
+		subjects = append(subjects, p.lanes.Names.kept(p.number, kind, key))
 	}
 	return p.nextIn(ctx, subjects, seq)
 }
 
-// nextAny is the first command of the partition, of any key, at or after seq.
-func (p *partition) nextAny(ctx context.Context, seq uint64) (*jetstream.RawStreamMsg, error) {
-	var filters []string
-	for _, kind := range p.lanes.Kinds {
-		filters = append(filters, p.lanes.Names.Filters(p.number, kind)...)
+// kinds are those that the consumer delivers: this worker's, and those of other versions.
+func (p *partition) kinds() []events.Kind {
+	p.mu.Lock()
+	filters := p.gate.filters
+	p.mu.Unlock()
+	kinds := slices.Clone(p.lanes.Kinds)
+	for _, f := range filters {
+		if _, kind, _, err := p.lanes.Names.ParseStored(f); err == nil && !slices.Contains(kinds, kind) {
+			kinds = append(kinds, kind)
+		}
 	}
-	return p.nextIn(ctx, filters, seq)
+	return kinds
 }
 
 // nextIn is the first message of any of the subjects at or after seq, jetstream.ErrMsgNotFound where there is none.

@@ -50,7 +50,8 @@ func (p *partition) attemptHead(ctx context.Context, ln *lane, permit Permit) {
 }
 
 // takeHead begins work on the head of a lane: nil where there is nothing to do, or where another head has come in the
-// meantime, which is prepared first. once says that the message was delivered once.
+// meantime, which is prepared first. once says that the message was delivered once,
+// and by no consumer before the present one.
 func (p *partition) takeHead(ln *lane, to activity) (it *item, once bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -67,7 +68,7 @@ func (p *partition) takeHead(ln *lane, to activity) (it *item, once bool) {
 	}
 	ln.doing, ln.busy, ln.callable = to, true, nil
 	p.working++
-	return it, it.delivered == 1
+	return it, it.delivered == 1 && it.stored.After(p.created)
 }
 
 // advance ends work on an item and goes on as its step has answered.

@@ -1,6 +1,7 @@
 package natsjs
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -48,7 +49,11 @@ type LaneSettings struct {
 	Concurrency int // attempts at the same time; default 16
 
 	AckWait time.Duration // as in the topology; default 5s
+	Window  int           // commands of a partition that may be unfinished, as in the topology; default 1000
 	Grace   time.Duration // how long what has started may take on shutdown; default 30s
+	// Settle is how long after a loss of the command stream calls of before may be under way, so that nothing is started
+	// on the one made in its place. Default 1 min.
+	Settle time.Duration
 	// Killed, when it ends, ends Run at once, grace or not: work is cut off, and left as a crash would leave it. The
 	// connection must be closed by then, or what is under way may still be recorded. Default: never.
 	Killed context.Context
@@ -57,6 +62,10 @@ type LaneSettings struct {
 	Logger *slog.Logger
 	// Acked is told of each acknowledgement, with the time since the command was stored. Default: nothing.
 	Acked func(sinceStored time.Duration)
+	// KeyAlarm is how many commands of one key may wait in this worker without an alarm. Default DefaultKeyAlarm.
+	KeyAlarm int
+	// Alarmed is told of each alarm that was logged. Default: nothing.
+	Alarmed func(Alarm)
 }
 
 // DefaultAckWait is how long the broker waits for an acknowledgement or a heartbeat, as in the topology.
@@ -83,8 +92,13 @@ func (s *LaneSettings) setDefaults() error {
 	if s.AckWait == 0 {
 		s.AckWait = DefaultAckWait
 	}
+	s.Window = cmp.Or(s.Window, DefaultMaxAckPending)
+	s.KeyAlarm = cmp.Or(s.KeyAlarm, DefaultKeyAlarm)
 	if s.Grace == 0 {
 		s.Grace = 30 * time.Second
+	}
+	if s.Settle == 0 {
+		s.Settle = time.Minute
 	}
 	if s.Logger == nil {
 		s.Logger = slog.Default()
@@ -158,6 +172,7 @@ func (l *Lanes) Run(ctx context.Context) error {
 		runners.Go(func() error { l.runCall(work); return nil })
 	}
 	runners.Go(func() error { l.heartbeat(work); return nil })
+	runners.Go(func() error { l.watchDepth(work); return nil })
 	l.serve(ctx, work, stop)
 	stop()
 	l.prepare.close()
@@ -207,7 +222,10 @@ func (l *Lanes) serve(ctx, work context.Context, stop func()) {
 			}
 		}
 		for _, n := range want {
-			if _, ok := ends[n]; !ok && !l.serving(n) {
+			if !l.serving(n) {
+				if ended := ends[n]; ended != nil { // by itself: its stream was replaced
+					ended()
+				}
 				own, end := context.WithCancel(ctx)
 				ends[n] = end
 				p := newPartition(l, n)
@@ -322,27 +340,4 @@ func (l *Lanes) heartbeat(ctx context.Context) {
 			p.beat(l.AckWait / 5)
 		}
 	}
-}
-
-// Depth is how things stand in the lanes.
-type Depth struct {
-	Upstream events.Upstream
-	// Partitions are the numbers of those served.
-	Partitions []int
-	// Waiting is how many commands were delivered and are not finished, Longest the most of one key.
-	Waiting, Longest int
-	// Gated is how many partitions' gates are closed.
-	Gated int
-	// Oldest is when the command that waits longest was stored; zero when none waits.
-	Oldest time.Time
-}
-
-// Depth sums up the lanes of all partitions served.
-func (l *Lanes) Depth() Depth {
-	d := Depth{Upstream: l.Upstream}
-	for _, p := range l.partitions() {
-		p.depth(&d)
-	}
-	slices.Sort(d.Partitions)
-	return d
 }

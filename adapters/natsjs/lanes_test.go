@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"strconv"
 	"sync"
 	"testing"
@@ -84,6 +85,7 @@ type bookJob struct {
 	d      events.Delivery
 	worker string
 	slow   func() time.Duration
+	ended  func(events.Delivery)
 	sight  time.Time
 }
 
@@ -111,7 +113,17 @@ func (j *bookJob) Attempt(ctx context.Context, _ bool) (events.Next, error) {
 		return events.Next{Action: events.Release}, ctx.Err()
 	}
 	j.end(j.d)
+	if j.ended != nil {
+		j.ended(j.d)
+	}
 	return events.Next{Action: events.Ack}, nil
+}
+
+// heldJob is a command of a kind that the worker does not know.
+type heldJob struct{ Job }
+
+func (heldJob) Prepare(context.Context, bool) events.Next {
+	return events.Next{Action: events.Wait, At: time.Now().Add(time.Second)}
 }
 
 type freePermit struct{}
@@ -142,12 +154,16 @@ type laneWorld struct {
 	workers    map[string]*laneWorker
 	sent       int
 	keySlots   int
-	untold     bool // the lanes are not told of reconnects: the gap in the consumer's sequence must tell
+	upstream   events.Upstream
+	kinds      []events.Kind         // that workers know; others' commands they hold
+	ended      func(events.Delivery) // told of each attempt that has ended
+	settings   func(*LaneSettings)   // changes those of workers
+	untold     bool                  // the lanes are not told of reconnects: the gap in the consumer's sequence must tell
 }
 
 func newLaneWorld(t *testing.T, partitions int) *laneWorld {
 	t.Helper()
-	w := &laneWorld{T: t, book: newBook(), partitions: partitions, workers: map[string]*laneWorker{}, keySlots: 40}
+	w := &laneWorld{T: t, book: newBook(), partitions: partitions, workers: map[string]*laneWorker{}, keySlots: 40, upstream: events.TVMS, kinds: []events.Kind{events.Renew}}
 	w.slow = func() time.Duration { return time.Millisecond + rand.N(20*time.Millisecond) }
 	var err error
 	if w.server, err = StartServer(ServerSettings{LazySync: true, StoreDir: t.TempDir()}); err != nil {
@@ -190,16 +206,27 @@ func (w *laneWorld) start(name string, own ...int) *laneWorker {
 	}
 	js, _ := jetstream.New(nc)
 	worker.nc = nc
-	worker.lanes, err = NewLanes(LaneSettings{
-		Upstream: events.TVMS, Kinds: []events.Kind{events.Renew}, JetStream: js, Partitions: w.partitions,
-		NewJob: func(d events.Delivery) Job { return &bookJob{book: w.book, d: d, worker: name, slow: w.slow} },
-		Done:   func(_ context.Context, d events.Delivery) (bool, error) { return w.book.isDone(d.Seq), nil },
+	kinds := w.kinds
+	settings := LaneSettings{
+		Upstream: w.upstream, Kinds: kinds, JetStream: js, Partitions: w.partitions,
+		NewJob: func(d events.Delivery) Job {
+			if !slices.Contains(kinds, d.Kind) {
+				return heldJob{}
+			}
+			return &bookJob{book: w.book, d: d, worker: name, slow: w.slow, ended: w.ended}
+		},
+		Done: func(_ context.Context, d events.Delivery) (bool, error) {
+			return slices.Contains(kinds, d.Kind) && w.book.isDone(d.Seq), nil
+		},
 		Acquire: func(ctx context.Context) (Permit, error) {
 			return freePermit{}, ctx.Err()
 		},
 		Concurrency: 8, Grace: 5 * time.Second, Logger: slog.New(slog.DiscardHandler),
-	})
-	if err != nil {
+	}
+	if w.settings != nil {
+		w.settings(&settings)
+	}
+	if worker.lanes, err = NewLanes(settings); err != nil {
 		w.Fatal(err)
 	}
 	worker.lanes.Own(own)
@@ -238,11 +265,15 @@ func (w *laneWorld) kill(name string) {
 func (w *laneWorld) send(n int) {
 	w.Helper()
 	for range n {
-		w.sent++
-		key := "K-" + strconv.Itoa(rand.IntN(w.keySlots))
-		if _, err := w.js.Publish(w.Context(), w.names.Command(events.Renew, key), []byte(`{}`)); err != nil {
-			w.Fatal(err)
-		}
+		w.sendOne(events.Renew, "K-"+strconv.Itoa(rand.IntN(w.keySlots)))
+	}
+}
+
+func (w *laneWorld) sendOne(kind events.Kind, key string) {
+	w.Helper()
+	w.sent++
+	if _, err := w.js.Publish(w.Context(), w.names.Command(kind, key), []byte(`{}`)); err != nil {
+		w.Fatal(err)
 	}
 }
 
@@ -281,7 +312,7 @@ func (w *laneWorld) settled() {
 	limit := time.After(time.Minute)
 	for n := range w.partitions {
 		for {
-			c, err := w.js.Consumer(w.Context(), w.names.Commands(), w.names.Consumer(events.TVMS, n))
+			c, err := w.js.Consumer(w.Context(), w.names.Commands(), w.names.Consumer(w.upstream, n))
 			if err != nil {
 				w.Fatal(err)
 			}

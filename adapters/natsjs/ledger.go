@@ -166,5 +166,9 @@ func (l *Ledger) outcomes(ctx context.Context) (jetstream.Stream, error) {
 
 // storageError says that the broker did not answer, or not with what was asked.
 func storageError(op string, cause error) *events.Error {
-	return &events.Error{Kind: events.Unavailable, Code: events.CodeStorage, Message: "the broker did not answer in time", Op: op, Cause: cause}
+	message := "the broker did not answer in time"
+	if errors.Is(cause, jetstream.ErrStreamNotFound) {
+		message = "there is no such stream yet: start a worker, or apply the topology; is the prefix right?"
+	}
+	return &events.Error{Kind: events.Unavailable, Code: events.CodeStorage, Message: message, Op: op, Cause: cause}
 }

@@ -22,6 +22,7 @@ const (
 
 // Error codes of the server that nats.go does not name.
 const (
+	errCodeAccountResources      jetstream.ErrorCode = 10002 // whatever fills the account, also streams that are not ours
 	errCodeInsufficientResources jetstream.ErrorCode = 10023
 	errCodeMemoryExceeded        jetstream.ErrorCode = 10028
 	errCodeStorageExceeded       jetstream.ErrorCode = 10047
@@ -180,7 +181,7 @@ func isConflict(err error) bool {
 
 // noRoom reports whether the server refused the write because something is full.
 func noRoom(err error) bool {
-	return hasCode(err, errCodeStoreFailed) || hasCode(err, errCodeInsufficientResources) ||
+	return hasCode(err, errCodeStoreFailed) || hasCode(err, errCodeInsufficientResources) || hasCode(err, errCodeAccountResources) ||
 		hasCode(err, errCodeMemoryExceeded) || hasCode(err, errCodeStorageExceeded)
 }
 

@@ -9,7 +9,7 @@ import (
 )
 
 // room knows whether the outcome stream has room for anything new. It looks at most every FullEvery: whoever finds the
-// last look too old does the next one, everybody else goes by the last.
+// last look too old does the next one, everybody else goes by the last, unless that is older than a few times FullEvery.
 type room struct {
 	ledger *Ledger
 	isFull atomic.Bool
@@ -17,6 +17,9 @@ type room struct {
 
 	looking chan struct{} // holds one value while somebody looks
 }
+
+// staleLooks times FullEvery is how old the last look may be and still count: after a pause much may have changed.
+const staleLooks = 3
 
 func newRoom(l *Ledger) *room { return &room{ledger: l, looking: make(chan struct{}, 1)} }
 
@@ -27,7 +30,7 @@ func (r *room) full(ctx context.Context) bool {
 	if last != nil && time.Since(*last) <= r.ledger.settings.FullEvery {
 		return r.isFull.Load()
 	}
-	if last == nil { // nothing is known yet: wait for whoever looks
+	if last == nil || time.Since(*last) > staleLooks*r.ledger.settings.FullEvery { // nothing is known of now: wait for whoever looks
 		select {
 		case r.looking <- struct{}{}:
 		case <-ctx.Done():

@@ -55,8 +55,19 @@ func (n Names) Outcomes() string { return n.stream("OUTCOMES") }
 // DeadLetters is the name of the stream that holds dead letters.
 func (n Names) DeadLetters() string { return n.stream("DEADLETTERS") }
 
+// Tasks is the name of the stream that holds the ticks of tasks.
+func (n Names) Tasks() string { return n.stream("TASKS") }
+
+// Streams is the names of all streams, without that under the presence bucket.
+func (n Names) Streams() []string {
+	return []string{n.Commands(), n.Outcomes(), n.DeadLetters(), n.Tasks()}
+}
+
 // Workers is the name of the presence bucket.
 func (n Names) Workers() string { return n.prefix() + "-workers" }
+
+// presence is what comes before a worker's key in the subjects of the presence bucket.
+func (n Names) presence() string { return "$KV." + n.Workers() + "." }
 
 // topologyLock is the key of the presence bucket that whoever changes the topology holds for moments. It is no worker:
 // names of workers have no dot.
@@ -108,8 +119,20 @@ func (n Names) AllOutcomes() string { return n.prefix() + ".outcome.>" }
 // AllEvents matches what the outcome stream keeps beside the ledger.
 func (n Names) AllEvents() string { return n.prefix() + ".event.>" }
 
+// ChargeEvent is where the outcome stream keeps what is told of a Netflix charge:
+// <prefix>.event.netflix-charge.<status>.<key>.<number>. Every part is a token, and may be "*".
+func (n Names) ChargeEvent(status, key, number string) string {
+	return n.prefix() + ".event.netflix-charge." + status + "." + key + "." + number
+}
+
+// Task is the subject of a task's tick: <prefix>.task.<task>. The task may be "*".
+func (n Names) Task(task string) string { return n.prefix() + ".task." + task }
+
 // AllDead matches every dead letter and closing of one.
 func (n Names) AllDead() string { return n.prefix() + ".dead.>" }
+
+// Query is where a query is asked, by request-reply: <prefix>.query.<name>.
+func (n Names) Query(name events.QueryName) string { return n.prefix() + ".query." + string(name) }
 
 // Owns reports whether a subject, which may have wildcards, lies under the prefix: only we publish there.
 func (n Names) Owns(subject string) bool {

@@ -121,9 +121,27 @@ func (o *Outcomes) ByCID(ctx context.Context, cid string) (events.History, error
 	return o.ledger.History(ctx, key, cid)
 }
 
+// Begun reports whether the ledger holds any record of a command that can be read, whatever Last says: where the newest
+// is damaged on the server's disk, Last finds none, and neither does the fence. It costs one request.
+func (o *Outcomes) Begun(ctx context.Context, key, cid string) (bool, error) {
+	msg, err := o.ledger.get(ctx, func(ctx context.Context, s jetstream.Stream) (*jetstream.RawStreamMsg, error) {
+		return s.GetMsg(ctx, 1, jetstream.WithGetMsgSubject(o.names.History(key, cid)))
+	})
+	return msg != nil, err
+}
+
+// LastOf is a command's newest record of one status, nil where there is none. It costs one request.
+func (o *Outcomes) LastOf(ctx context.Context, kind events.Kind, status events.Status, key, cid string) (*events.Record, error) {
+	return o.read(ctx, o.names.Outcome(string(kind), string(status), key, cid))
+}
+
 // Last is the newest record of a command, nil where there is none; key is the coded key. It costs one request.
 func (o *Outcomes) Last(ctx context.Context, key, cid string) (*events.Record, error) {
-	msg, err := o.ledger.last(ctx, o.names.History(key, cid))
+	return o.read(ctx, o.names.History(key, cid))
+}
+
+func (o *Outcomes) read(ctx context.Context, filter string) (*events.Record, error) {
+	msg, err := o.ledger.last(ctx, filter)
 	if msg == nil || err != nil {
 		return nil, err
 	}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"golang.org/x/sync/errgroup"
 
 	"subrelay/events"
 )
@@ -124,20 +125,50 @@ func (f *fold) add(ctx context.Context, s Stored) error {
 	return f.flush(ctx, f.most)
 }
 
-// flush reports the oldest until no more than most are held.
+// Looking up the newest record of what is held goes many at a time: an incident may leave tens of thousands.
+const (
+	lookedUp = 256 // taken from what is held at once
+	lookers  = 16
+)
+
+// flush reports the oldest until no more than most are held. It waits until there are enough to be looked up together,
+// unless all are to go.
 func (f *fold) flush(ctx context.Context, most int) error {
-	for f.order.Len() > most {
-		s := f.order.Remove(f.order.Front()).(Stored)
-		delete(f.held, s.Command.CID)
-		key, err := events.KeyToken(s.Command.Key)
-		if err != nil {
-			return unwritable("a record of the ledger has no usable key", err)
+	for f.order.Len() > most && (most == 0 || f.order.Len() >= most+lookedUp) {
+		var batch []Stored
+		for f.order.Len() > most && len(batch) < lookedUp {
+			s := f.order.Remove(f.order.Front()).(Stored)
+			delete(f.held, s.Command.CID)
+			batch = append(batch, s)
 		}
-		last, err := f.outcomes.Last(ctx, key, s.Command.CID)
-		if err != nil {
+		if err := f.report(ctx, batch); err != nil {
 			return err
 		}
-		if last != nil && last.Seq == s.Seq {
+	}
+	return nil
+}
+
+// report calls fn, in order, for those that are their command's newest record.
+func (f *fold) report(ctx context.Context, batch []Stored) error {
+	newest := make([]bool, len(batch))
+	group, groupCtx := errgroup.WithContext(ctx)
+	group.SetLimit(lookers)
+	for i, s := range batch {
+		group.Go(func() error {
+			key, err := events.KeyToken(s.Command.Key)
+			if err != nil {
+				return unwritable("a record of the ledger has no usable key", err)
+			}
+			last, err := f.outcomes.Last(groupCtx, key, s.Command.CID)
+			newest[i] = last != nil && last.Seq == s.Seq
+			return err
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	for i, s := range batch {
+		if newest[i] {
 			if err := f.fn(s); err != nil {
 				return err
 			}

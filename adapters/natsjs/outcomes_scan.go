@@ -220,14 +220,16 @@ func (s scan) consumer(ctx context.Context, handled uint64) (jetstream.Consumer,
 	return s.js.CreateConsumer(ctx, s.stream, cfg)
 }
 
-// drop removes the consumer; should that fail, the server removes it after its inactivity threshold.
+// drop removes the consumer; should that fail, or not be permitted, the server removes it after its inactivity threshold.
 func (s scan) drop(ctx context.Context, name string) {
 	if s.js.Conn().Status() != nats.CONNECTED {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 	defer cancel()
-	_ = s.js.DeleteConsumer(ctx, s.stream, name)
+	if ReadRights(ctx, s.js.Conn()).MayPublish("$JS.API.CONSUMER.DELETE." + s.stream + "." + name) {
+		_ = s.js.DeleteConsumer(ctx, s.stream, name)
+	}
 }
 
 // limit lets n messages through to fn and then ends the scan; 0 is no limit.

@@ -4,11 +4,12 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"subrelay/events"
@@ -63,51 +64,64 @@ type partition struct {
 	byKey    map[string]*lane
 	bySeq    map[uint64]*item
 	gate     gate
+	pin      string // of the message delivered last
 	leaving  bool
 	working  int           // heads being prepared or attempted
 	quiet    chan struct{} // closed when leaving and nothing is working
 	acked    chan struct{} // holds a value after an acknowledgement while the gate is closed
 	consumer jetstream.Consumer
+	created  time.Time // when the consumer was: what was stored before may have been delivered by an earlier one
+	origin   origin
+	failed   string // why nothing is delivered at present; "" while all is well
+
+	suspect chan struct{} // holds a value when the client has heard nothing of the consumer for too long
+	gone    atomic.Bool   // the stream is another one now: nothing that is held may be settled there
 }
 
 func newPartition(l *Lanes, number int) *partition {
 	return &partition{
 		lanes: l, number: number, byKey: make(map[string]*lane), bySeq: make(map[uint64]*item), quiet: make(chan struct{}), acked: make(chan struct{}, 1),
+		suspect: make(chan struct{}, 1),
 	}
 }
 
-// run serves the partition until ctx ends, and leaves it then. work ends later: with it ends what has started.
+// run serves the partition until ctx ends, and leaves it then. work ends later: with it ends what has started. It ends
+// before ctx where the stream is not the one any more that it began with: what is held belongs to nothing.
 func (p *partition) run(ctx, work context.Context) {
 	for ctx.Err() == nil {
-		if err := p.consume(ctx, work); err != nil && ctx.Err() == nil {
-			p.lanes.Logger.Warn("a partition's consumer failed; trying again", "consumer", p.name(), "error", err)
-			if p.lanes.Repair != nil && errors.Is(err, jetstream.ErrConsumerNotFound) {
-				if err := p.lanes.Repair(ctx); err != nil {
-					p.lanes.Logger.Warn("the topology could not be repaired", "error", err)
-				}
-			}
-			pause(ctx, 500*time.Millisecond)
+		err := p.consume(ctx, work)
+		if err == nil || ctx.Err() != nil {
+			continue
 		}
+		p.note(err)
+		p.lanes.Logger.Warn("a partition's consumer failed; trying again", "consumer", p.name(), "error", err)
+		if errors.Is(err, errOtherStream) {
+			p.abandon(work)
+			return
+		}
+		if p.lanes.Repair != nil && repairable(err) {
+			if err := p.lanes.Repair(ctx); err != nil {
+				p.lanes.Logger.Warn("the topology could not be repaired", "error", err)
+			}
+		}
+		pause(ctx, 500*time.Millisecond)
 	}
 }
 
 func (p *partition) name() string { return p.lanes.Names.Consumer(p.lanes.Upstream, p.number) }
 
-// consume runs one Consume, which is at least one epoch, until ctx ends or the server ends it.
+// consume runs one Consume, which is at least one epoch, until ctx ends, or what it consumes from is gone.
 func (p *partition) consume(ctx, work context.Context) error {
-	consumer, err := p.lanes.stream.Consumer(ctx, p.name())
+	consumer, err := p.open(ctx)
 	if err != nil {
 		return err
 	}
-	p.mu.Lock()
-	p.consumer = consumer
-	p.gate.restart()
-	p.mu.Unlock()
 	consuming, err := consumer.Consume(p.deliver, jetstream.PullExpiry(pullExpiry), jetstream.PullPriorityGroup(PinGroup),
 		jetstream.ConsumeErrHandler(p.consumeError))
 	if err != nil {
 		return err
 	}
+	p.note(nil)
 	closed := consuming.Closed()
 	watch, end := context.WithCancel(work)
 	defer end()
@@ -115,19 +129,29 @@ func (p *partition) consume(ctx, work context.Context) error {
 	watching.Go(func() { p.watchFloor(watch) })
 	defer watching.Wait()
 	defer end()
-	select {
-	case <-closed:
-		return fmt.Errorf("consuming ended")
-	case <-ctx.Done():
-		p.leave(work, consuming, closed)
-		return nil
+	for {
+		select {
+		case <-closed:
+			return errConsumingEnded
+		case <-p.suspect:
+			if err := p.missing(ctx); err != nil {
+				consuming.Stop()
+				return err
+			}
+		case <-ctx.Done():
+			p.leave(work, consuming, closed)
+			return nil
+		}
 	}
 }
 
-// consumeError is told what the client met. A mismatched pin repairs itself with the next pull, and missing heartbeats
-// mean a cut or busy connection, which the client repairs too.
+// consumeError is told what the client met. A mismatched pin repairs itself with the next pull. Silence means a cut or
+// busy connection, which the client repairs too, or a consumer that is gone, of which nobody else tells.
 func (p *partition) consumeError(_ jetstream.ConsumeContext, err error) {
 	p.lanes.Logger.Debug("consuming", "consumer", p.name(), "note", err)
+	if errors.Is(err, jetstream.ErrNoHeartbeat) || errors.Is(err, nats.ErrNoResponders) {
+		p.suspicious()
+	}
 }
 
 // deliver takes a message into its lane. It only enqueues (rule: never block, never call).
@@ -143,7 +167,8 @@ func (p *partition) deliver(msg jetstream.Msg) {
 		return
 	}
 	p.mu.Lock()
-	p.gate.saw(msg.Headers().Get("Nats-Pin-Id"), meta)
+	p.pin = msg.Headers().Get("Nats-Pin-Id")
+	p.gate.saw(p.pin, meta)
 	if p.leaving {
 		p.mu.Unlock()
 		p.settle(msg, release)
@@ -151,7 +176,13 @@ func (p *partition) deliver(msg jetstream.Msg) {
 	}
 	defer p.mu.Unlock()
 	seq := meta.Sequence.Stream
+	p.origin.last = max(p.origin.last, seq)
 	if it := p.bySeq[seq]; it != nil {
+		if !it.stored.Equal(meta.Timestamp) { // another message under the same sequence
+			p.origin.other = true
+			p.suspicious()
+			return
+		}
 		it.msg, it.delivered = msg, meta.NumDelivered
 		return
 	}
@@ -205,6 +236,9 @@ const (
 // settle is the one function that settles a message. An acknowledgement that gets lost leads to a redelivery, which the
 // ledger answers.
 func (p *partition) settle(msg jetstream.Msg, v verdict) {
+	if p.gone.Load() {
+		return
+	}
 	var err error
 	switch v {
 	case acknowledge:
@@ -240,20 +274,4 @@ func (p *partition) restart() {
 	p.mu.Lock()
 	p.gate.restart()
 	p.mu.Unlock()
-}
-
-func (p *partition) depth(d *Depth) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	d.Partitions = append(d.Partitions, p.number)
-	d.Waiting += len(p.bySeq)
-	if !p.gate.open {
-		d.Gated++
-	}
-	for _, ln := range p.byKey {
-		d.Longest = max(d.Longest, len(ln.items))
-		if len(ln.items) > 0 && (d.Oldest.IsZero() || ln.items[0].stored.Before(d.Oldest)) {
-			d.Oldest = ln.items[0].stored
-		}
-	}
 }

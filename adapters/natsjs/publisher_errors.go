@@ -36,6 +36,8 @@ func (p *Publisher) publishError(ctx context.Context, subject string, err error)
 		return refusedPublish(events.CodeTooLarge, p.tooLarge(ctx), err)
 	case noRoom(err):
 		return unavailablePublish(events.CodeStorageFull, "the stream is full: nothing was stored; publish again when there is room", err)
+	case InProcess(err):
+		return unavailablePublish(events.CodeStorage, "an earlier try is still on its way"+publishAgain, err)
 	case errors.As(err, &api) && api.Code < 500:
 		return refusedPublish(events.CodeStorage, "NATS refuses the message: "+api.Description, err)
 	case errors.Is(err, nats.ErrBadSubject):
@@ -48,6 +50,11 @@ func (p *Publisher) publishError(ctx context.Context, subject string, err error)
 	}
 	return unavailablePublish(events.CodeStorage, "NATS did not confirm in time"+publishAgain, err)
 }
+
+// InProcess reports whether the server refused a message because one with the same id is on its way into a replicated
+// stream, such as an earlier try whose acknowledgement was lost with the stream's leader. Whether that one will be stored
+// is open: try again.
+func InProcess(err error) bool { return hasCode(err, errCodeInProcess) }
 
 func (p *Publisher) tooLarge(ctx context.Context) string {
 	s := fmt.Sprintf("the message is too large: NATS takes at most %d bytes", p.js.Conn().MaxPayload())

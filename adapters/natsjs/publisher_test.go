@@ -145,8 +145,8 @@ func TestPublishRaw(t *testing.T) {
 func TestPublishErrors(t *testing.T) {
 	big := renewal("1", "C-1", `"`+strings.Repeat("x", 300<<10)+`"`)
 	huge := renewal("1", "C-1", `"`+strings.Repeat("x", 2<<20)+`"`)
-	swap := renewal("1", "C-1", "{}")
-	swap.SetType(events.CommandType("swap"))
+	gift := renewal("1", "C-1", "{}")
+	gift.SetType(events.CommandType("gift"))
 	outcome := renewal("1", "C-1", "{}")
 	outcome.SetType("subrelay.renew.started.v1")
 	unnamed := renewal("", "C-1", "{}")
@@ -156,7 +156,7 @@ func TestPublishErrors(t *testing.T) {
 		code  string
 		say   string
 	}{
-		"a kind that nobody knows": {swap, events.Refused, events.CodeUnknownType, "known are renew"},
+		"a kind that nobody knows": {gift, events.Refused, events.CodeUnknownType, "known are amend, netflix-accept,"},
 		"not a command":            {outcome, events.Refused, events.CodeUnknownType, "subrelay.renew.started.v1"},
 		"too large for the stream": {big, events.Refused, events.CodeTooLarge, "at most 262144 bytes"},
 		"too large for NATS":       {huge, events.Refused, events.CodeTooLarge, "too large"},
@@ -279,9 +279,9 @@ func TestPublishAllKeepsTheOrderOfEachKey(t *testing.T) {
 
 func TestPublishAllHoldsBackWhatWouldOvertake(t *testing.T) {
 	p, _ := publisher(t, nil)
-	swap := renewal("2", "C-1", "{}")
-	swap.SetType(events.CommandType("swap"))
-	all := []event.Event{renewal("1", "C-1", "{}"), swap, renewal("3", "C-1", "{}"), renewal("4", "C-2", "{}"), renewal("5", "C-1", "{}")}
+	gift := renewal("2", "C-1", "{}")
+	gift.SetType(events.CommandType("gift"))
+	all := []event.Event{renewal("1", "C-1", "{}"), gift, renewal("3", "C-1", "{}"), renewal("4", "C-2", "{}"), renewal("5", "C-1", "{}")}
 	codes := map[int]string{}
 	result, err := p.PublishAll(t.Context(), sequence(all), Batch{InFlight: 1, Report: func(p Published) {
 		codes[p.Index] = ""
@@ -379,6 +379,17 @@ func BenchmarkPublish(b *testing.B) {
 	for i := 0; b.Loop(); i++ {
 		if _, err := p.Publish(b.Context(), renewal(fmt.Sprint(i), "C-1", `{"customer_mapping_id":"C-1","months":1}`)); err != nil {
 			b.Fatal(err)
+		}
+	}
+}
+
+// An earlier try of the same message may be under way, where a stream's leader was lost: then nothing is known yet.
+func TestPublishInProcess(t *testing.T) {
+	p, _ := publisher(t, nil)
+	for code, want := range map[jetstream.ErrorCode]events.ErrorKind{10158: events.Unavailable, 10060: events.Refused} {
+		err := p.publishError(t.Context(), "subrelay.cmd.renew.K", &jetstream.APIError{Code: 409, ErrorCode: code})
+		if got := events.KindOf(err); got != want {
+			t.Errorf("the server's error %d is %s, want %s: %v", code, got, want, err)
 		}
 	}
 }

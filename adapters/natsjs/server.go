@@ -58,20 +58,24 @@ type Server struct {
 
 // StartServer starts an embedded server and returns when it accepts connections. The caller must call Shutdown.
 // Its errors say in plain words what is wrong: the directory cannot be written or is in use, the address is taken.
-func StartServer(settings ServerSettings) (*Server, error) {
+func StartServer(settings ServerSettings) (*Server, error) { return startMember(settings, nil) }
+
+// startMember starts one server, perhaps as a member of a cluster.
+func startMember(settings ServerSettings, m *member) (*Server, error) {
 	s := &Server{}
-	if err := s.start(settings); err != nil {
+	if err := s.start(settings, m); err != nil {
 		s.Shutdown()
 		return nil, err
 	}
 	return s, nil
 }
 
-func (s *Server) start(settings ServerSettings) error {
+func (s *Server) start(settings ServerSettings, m *member) error {
 	opts, err := serverOptions(settings)
 	if err != nil {
 		return err
 	}
+	m.join(opts)
 	if opts.StoreDir, err = s.claimStore(settings.StoreDir); err != nil {
 		return err
 	}

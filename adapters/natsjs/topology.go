@@ -22,6 +22,8 @@ const (
 	DefaultPartitions = 16
 	MaxPartitions     = 256
 	PresenceTTL       = 3 * time.Second
+	// DefaultMaxAckPending is how many commands of one partition may be unfinished in a worker.
+	DefaultMaxAckPending = 1000
 )
 
 // TopologySettings are what may differ between installations. The zero value of every field means its default.
@@ -64,7 +66,7 @@ func (s TopologySettings) withDefaults() TopologySettings {
 	s.MaxMsgSize = cmp.Or(s.MaxMsgSize, 256<<10)
 	s.AckWait = cmp.Or(s.AckWait, 5*time.Second)
 	s.PinnedTTL = cmp.Or(s.PinnedTTL, 3*time.Second)
-	s.MaxAckPending = cmp.Or(s.MaxAckPending, 1000)
+	s.MaxAckPending = cmp.Or(s.MaxAckPending, DefaultMaxAckPending)
 	return s
 }
 

@@ -42,18 +42,44 @@ func (t *Topology) kindsOf(u events.Upstream) []events.Kind {
 	return kinds
 }
 
-// planConsumers compares the consumers of the command stream with the list. Filters are merged, never narrowed.
+// tasks is the declarative list of the consumers of tasks, one for each. A tick that was handed out stays pending, and
+// no more than one is handed out: so one worker at a time has it, and another gets it AckWait after that one falls
+// silent.
+func (t *Topology) tasks() []jetstream.ConsumerConfig {
+	var all []jetstream.ConsumerConfig
+	for _, task := range Tasks() {
+		all = append(all, jetstream.ConsumerConfig{
+			Durable: task, Description: "the tick of the task " + task, FilterSubjects: []string{t.settings.Names.Task(task)},
+			AckPolicy: jetstream.AckExplicitPolicy, DeliverPolicy: jetstream.DeliverAllPolicy, ReplayPolicy: jetstream.ReplayInstantPolicy,
+			MaxDeliver: -1, AckWait: t.settings.AckWait, MaxAckPending: 1,
+		})
+	}
+	return all
+}
+
+// planConsumers compares the consumers on the server with the lists. Filters are merged, never narrowed.
 func (t *Topology) planConsumers(ctx context.Context, js jetstream.JetStream) (steps []step, refusals []string, err error) {
-	have, stream, err := t.readConsumers(ctx, js)
+	n := t.settings.Names
+	steps, refusals, err = t.planConsumersOf(ctx, js, n.Commands(), t.consumers())
 	if err != nil {
 		return nil, nil, err
 	}
-	for _, want := range t.consumers() {
+	more, refused, err := t.planConsumersOf(ctx, js, n.Tasks(), t.tasks())
+	return append(steps, more...), append(refusals, refused...), err
+}
+
+func (t *Topology) planConsumersOf(ctx context.Context, js jetstream.JetStream, name string, wanted []jetstream.ConsumerConfig,
+) (steps []step, refusals []string, err error) {
+	have, stream, err := readConsumers(ctx, js, name)
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, want := range wanted {
 		if refused := takenElsewhere(want, have); refused != "" {
 			refusals = append(refusals, refused)
 			continue
 		}
-		s, refused, err := t.planConsumer(ctx, js, stream, have, want)
+		s, refused, err := t.planConsumer(ctx, js, name, stream, have, want)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -65,14 +91,14 @@ func (t *Topology) planConsumers(ctx context.Context, js jetstream.JetStream) (s
 	return steps, refusals, nil
 }
 
-// readConsumers reads all consumers of the command stream by name; none, and no stream, where it does not exist.
-func (t *Topology) readConsumers(ctx context.Context, js jetstream.JetStream) (map[string]*jetstream.ConsumerInfo, jetstream.Stream, error) {
-	stream, err := js.Stream(ctx, t.settings.Names.Commands())
+// readConsumers reads all consumers of a stream by name; none, and no stream, where it does not exist.
+func readConsumers(ctx context.Context, js jetstream.JetStream, name string) (map[string]*jetstream.ConsumerInfo, jetstream.Stream, error) {
+	stream, err := js.Stream(ctx, name)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		return nil, nil, nil
 	}
 	if err != nil {
-		return nil, nil, brokerError("reading stream "+t.settings.Names.Commands(), err)
+		return nil, nil, brokerError("reading stream "+name, err)
 	}
 	all, err := consumersOf(ctx, stream)
 	return all, stream, err
@@ -90,10 +116,9 @@ func consumersOf(ctx context.Context, stream jetstream.Stream) (map[string]*jets
 	return all, nil
 }
 
-func (t *Topology) planConsumer(ctx context.Context, js jetstream.JetStream, stream jetstream.Stream,
+func (t *Topology) planConsumer(ctx context.Context, js jetstream.JetStream, name string, stream jetstream.Stream,
 	all map[string]*jetstream.ConsumerInfo, want jetstream.ConsumerConfig,
 ) (*step, []string, error) {
-	name := t.settings.Names.Commands()
 	info, ok := all[want.Durable]
 	if !ok {
 		return &step{Change{Action: Create, Object: "consumer", Name: want.Durable}, func(ctx context.Context) error {
@@ -188,5 +213,8 @@ func consumerFields() []field[jetstream.ConsumerConfig] {
 			}, ""},
 		{"priority_groups", func(c *C) string { return list(c.PriorityGroups) }, func(d, s *C) { d.PriorityGroups = s.PriorityGroups }, ""},
 		{"pinned_ttl", show(func(c *C) any { return c.PinnedTTL }), func(d, s *C) { d.PinnedTTL = s.PinnedTTL }, ""},
+		{"headers_only", show(func(c *C) any { return c.HeadersOnly }), func(d, s *C) { d.HeadersOnly = s.HeadersOnly }, ""},
+		{"backoff", show(func(c *C) any { return c.BackOff }), func(d, s *C) { d.BackOff, d.AckWait = s.BackOff, s.AckWait }, ""},
+		{"inactive_threshold", show(func(c *C) any { return c.InactiveThreshold }), func(d, s *C) { d.InactiveThreshold = s.InactiveThreshold }, ""},
 	}
 }

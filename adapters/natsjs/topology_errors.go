@@ -16,6 +16,7 @@ import (
 const (
 	errCodeSubjectsOverlap jetstream.ErrorCode = 10065
 	errCodeReplicas        jetstream.ErrorCode = 10074 // more than one replica on a server without cluster
+	errCodeInProcess       jetstream.ErrorCode = 10158 // a message with this id is on its way into a replicated stream
 )
 
 // refusal is the error of a topology that the server holds otherwise.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 )
@@ -46,8 +47,17 @@ func (t *Topology) streams() []jetstream.StreamConfig {
 	dead.Name, dead.MaxBytes, dead.MaxAge = n.DeadLetters(), s.DeadMaxBytes, s.DeadMaxAge
 	dead.Description = "commands that can never run or were given up, and why"
 	dead.Subjects = []string{n.AllDead()}
-	return []jetstream.StreamConfig{bucket, commands, outcomes, dead}
+
+	tasks := base
+	tasks.Name, tasks.MaxBytes = n.Tasks(), tasksMaxBytes
+	tasks.Description = "one tick per task: whoever was handed it does a round"
+	tasks.Subjects = []string{n.Task("*")}
+	tasks.MaxMsgsPerSubject, tasks.DiscardNewPerSubject = 1, true
+	return []jetstream.StreamConfig{bucket, commands, outcomes, dead, tasks}
 }
+
+// tasksMaxBytes is far more than the ticks of all tasks take.
+const tasksMaxBytes = 1 << 20
 
 func transform(source, destination string) *jetstream.SubjectTransformConfig {
 	return &jetstream.SubjectTransformConfig{Source: source, Destination: destination}
@@ -89,11 +99,35 @@ func (t *Topology) createStream(ctx context.Context, js jetstream.JetStream, wan
 	if strings.HasPrefix(want.Name, bucketStream) {
 		return t.createBucket(ctx, js)
 	}
+	if want.Name == t.settings.Names.Commands() {
+		first, err := t.firstCommand(ctx, js)
+		if err != nil {
+			return err
+		}
+		want.FirstSeq = first
+	}
 	_, err := js.CreateStream(ctx, want)
 	if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
 		return errLockLost // somebody was faster: compare again
 	}
 	return err
+}
+
+// firstCommand is the sequence that a new command stream begins with: 0, the server's default, where there is no other
+// stream of ours or it is empty. Otherwise the stream was lost, and sequences must not begin again: records and dead
+// letters name commands by them, and a worker may still acknowledge what it was delivered. The clock is ahead of them.
+func (t *Topology) firstCommand(ctx context.Context, js jetstream.JetStream) (uint64, error) {
+	for _, name := range []string{t.settings.Names.Outcomes(), t.settings.Names.DeadLetters()} {
+		s, err := js.Stream(ctx, name)
+		switch {
+		case errors.Is(err, jetstream.ErrStreamNotFound):
+		case err != nil:
+			return 0, err
+		case s.CachedInfo().State.LastSeq > 0:
+			return uint64(time.Now().UnixMilli()), nil
+		}
+	}
+	return 0, nil
 }
 
 // foreign refuses a stream that belongs to an installation with another prefix.
@@ -148,11 +182,20 @@ func streamFields() []field[jetstream.StreamConfig] {
 		{"max_age", show(func(c *C) any { return c.MaxAge }), func(d, s *C) { d.MaxAge = s.MaxAge }, ""},
 		{"max_msgs", func(c *C) string { return unlimited(c.MaxMsgs) }, func(d, s *C) { d.MaxMsgs = s.MaxMsgs }, ""},
 		{"max_msgs_per_subject", func(c *C) string { return unlimited(c.MaxMsgsPerSubject) },
-			func(d, s *C) { d.MaxMsgsPerSubject, d.DiscardNewPerSubject = s.MaxMsgsPerSubject, false }, ""},
+			func(d, s *C) {
+				d.MaxMsgsPerSubject, d.DiscardNewPerSubject = s.MaxMsgsPerSubject, s.DiscardNewPerSubject
+			}, ""},
+		{"discard_new_per_subject", show(func(c *C) any { return c.DiscardNewPerSubject }),
+			func(d, s *C) { d.DiscardNewPerSubject = s.DiscardNewPerSubject }, ""},
 		{"max_msg_size", show(func(c *C) any { return c.MaxMsgSize }), func(d, s *C) { d.MaxMsgSize = s.MaxMsgSize }, ""},
 		{"duplicate_window", showDuplicates, func(d, s *C) { d.Duplicates = s.Duplicates }, ""},
 		{"republish", showRepublish, func(d, s *C) { d.RePublish = s.RePublish }, ""},
 		{"allow_direct", show(func(c *C) any { return c.AllowDirect }), func(d, s *C) { d.AllowDirect = s.AllowDirect }, ""},
+		{"allow_rollup_hdrs", show(func(c *C) any { return c.AllowRollup }), func(d, s *C) { d.AllowRollup = s.AllowRollup }, ""},
+		{"no_ack", show(func(c *C) any { return c.NoAck }), func(d, s *C) { d.NoAck = s.NoAck }, ""},
+		// The server gives it to every consumer that asks for none: these settle with the next application.
+		{"consumer_limits.inactive_threshold", show(func(c *C) any { return c.ConsumerLimits.InactiveThreshold }),
+			func(d, s *C) { d.ConsumerLimits.InactiveThreshold = s.ConsumerLimits.InactiveThreshold }, ""},
 		{"deny_delete", show(func(c *C) any { return c.DenyDelete }), func(d, s *C) { d.DenyDelete = s.DenyDelete }, ""},
 		{"deny_purge", show(func(c *C) any { return c.DenyPurge }), func(d, s *C) { d.DenyPurge = s.DenyPurge }, ""},
 	}

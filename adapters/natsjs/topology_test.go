@@ -67,7 +67,7 @@ func refused(t testing.TB, err error, words ...string) {
 
 func TestTopologyOnAnEmptyServer(t *testing.T) {
 	_, js := connect(t, startServer(t))
-	top := topology(t, nil)
+	top := topology(t, kinds(renewSpec))
 	planned, err := top.Plan(t.Context(), js)
 	if err != nil {
 		t.Fatal(err)
@@ -82,7 +82,9 @@ func TestTopologyOnAnEmptyServer(t *testing.T) {
 	}
 	want := []string{
 		"create bucket subrelay-workers", "create stream SUBRELAY_COMMANDS", "create stream SUBRELAY_OUTCOMES", "create stream SUBRELAY_DEADLETTERS",
+		"create stream SUBRELAY_TASKS",
 		"create consumer tvms-00", "create consumer tvms-01", "create consumer tvms-02", "create consumer tvms-03",
+		"create consumer charges",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("changes:\n%s", diff)
@@ -113,6 +115,32 @@ func TestTopologyDefaultsFitAnEmbeddedServer(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("the consumer:\n%s", diff)
+	}
+}
+
+// Each upstream has its consumers, on which its kinds arrive and no others.
+func TestTopologyGivesEachUpstreamItsKinds(t *testing.T) {
+	_, js := connect(t, startServer(t))
+	apply(t, js, topology(t, nil))
+	n := Names{}
+	var upstreams []events.Upstream
+	for _, spec := range events.Specs() {
+		upstreams = append(upstreams, spec.Upstream)
+		if _, err := js.Publish(t.Context(), n.Command(spec.Kind, "C-1"), nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p := n.Partition("C-1", 4)
+	for _, u := range []events.Upstream{events.TVMS, events.CRMCOM, events.Netflix} {
+		var want []string
+		for _, spec := range events.Specs() {
+			if spec.Upstream == u {
+				want = append(want, n.Stored(p, spec.Kind, "C-1"))
+			}
+		}
+		if diff := cmp.Diff(want, drain(t, js, n.Consumer(u, p), len(want))); diff != "" || !slices.Contains(upstreams, u) {
+			t.Errorf("%s:\n%s", u, diff)
+		}
 	}
 }
 
@@ -266,14 +294,14 @@ func create(t testing.TB, js jetstream.JetStream, cfg jetstream.StreamConfig) {
 
 func TestTopologyUpdatesWhatMayChange(t *testing.T) {
 	_, js := connect(t, startServer(t))
-	apply(t, js, topology(t, nil))
+	apply(t, js, topology(t, kinds(renewSpec)))
 	cfg := stream(t, js, "SUBRELAY_COMMANDS").CachedInfo().Config
 	cfg.Description, cfg.DenyDelete, cfg.Discard = "the operator's", true, jetstream.DiscardOld
 	if _, err := js.UpdateStream(t.Context(), cfg); err != nil {
 		t.Fatal(err)
 	}
 	changes := apply(t, js, topology(t, func(s *TopologySettings) {
-		s.CommandsMaxBytes, s.AckWait, s.OutcomesMaxAge = 2<<30, 9*time.Second, 10*24*time.Hour
+		s.Specs, s.CommandsMaxBytes, s.AckWait, s.OutcomesMaxAge = []events.Spec{renewSpec}, 2<<30, 9*time.Second, 10*24*time.Hour
 	}))
 	text, err := json.Marshal(changes[:2])
 	if err != nil {
@@ -284,7 +312,7 @@ func TestTopologyUpdatesWhatMayChange(t *testing.T) {
 	if diff := cmp.Diff(want, string(text)); diff != "" {
 		t.Errorf("the first changes:\n%s", diff)
 	}
-	got := changes[4].String()
+	got := changes[5].String() // behind the tasks' consumer
 	if want := "update stream SUBRELAY_COMMANDS: discard DiscardOld -> DiscardNew, max_bytes 1073741824 -> 2147483648"; got != want {
 		t.Errorf("change %q, want %q", got, want)
 	}
@@ -292,6 +320,50 @@ func TestTopologyUpdatesWhatMayChange(t *testing.T) {
 	if cfg.Description != "the operator's" || !cfg.DenyDelete {
 		t.Errorf("what was the operator's has changed: %+v", cfg)
 	}
+}
+
+// TestTopologyPutsRightWhatLosesCommands changes, behind the topology's back, settings by which commands are lost without
+// a word, and has them put right.
+func TestTopologyPutsRightWhatLosesCommands(t *testing.T) {
+	_, js := connect(t, startServer(t))
+	top := topology(t, kinds(renewSpec))
+	apply(t, js, top)
+	for _, name := range []string{"SUBRELAY_COMMANDS", "SUBRELAY_DEADLETTERS"} {
+		cfg := stream(t, js, name).CachedInfo().Config
+		cfg.AllowRollup, cfg.NoAck, cfg.ConsumerLimits.InactiveThreshold = true, true, time.Hour
+		if _, err := js.UpdateStream(t.Context(), cfg); err != nil {
+			t.Fatal(err)
+		}
+	}
+	k, err := js.Consumer(t.Context(), "SUBRELAY_COMMANDS", "tvms-00")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg := k.CachedInfo().Config
+	cfg.HeadersOnly, cfg.InactiveThreshold, cfg.BackOff = true, time.Minute, []time.Duration{time.Second, time.Hour}
+	if _, err := js.UpdateConsumer(t.Context(), "SUBRELAY_COMMANDS", cfg); err != nil {
+		t.Fatal(err)
+	}
+	changes := joined(apply(t, js, top))
+	for _, words := range []string{"headers_only true -> false", "inactive_threshold 1m0s -> 0s", "backoff [1s 1h0m0s] -> []", "ack_wait 1s -> 5s",
+		"update stream SUBRELAY_DEADLETTERS: allow_rollup_hdrs true -> false, no_ack true -> false", "consumer_limits.inactive_threshold 1h0m0s -> 0s"} {
+		if !strings.Contains(changes, words) {
+			t.Errorf("the changes do not say %q:\n%s", words, changes)
+		}
+	}
+	apply(t, js, top) // consumers had the streams' limit until that was gone
+	left, err := top.Plan(t.Context(), js)
+	if err != nil || len(left) > 0 {
+		t.Errorf("left: %s, %v", joined(left), err)
+	}
+}
+
+func joined(changes []Change) string {
+	var lines []string
+	for _, c := range changes {
+		lines = append(lines, c.String())
+	}
+	return strings.Join(lines, "\n")
 }
 
 func TestTopologyAddsAKindWhileCommandsWait(t *testing.T) {
@@ -447,15 +519,15 @@ func TestTopologyLockIsNoWorker(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	var views [][]string
-	p := Presence{JetStream: js, Worker: "w", Changed: func(workers []string) {
-		views = append(views, workers)
+	var views [][]Present
+	p := Presence{JetStream: js, Worker: "w", Upstreams: []events.Upstream{"a", "b"}, Changed: func(present []Present) {
+		views = append(views, present)
 		cancel()
 	}}
 	if err := p.Run(ctx); err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff([][]string{{"w"}}, views); diff != "" {
+	if diff := cmp.Diff([][]Present{{{Worker: "w", Upstreams: []events.Upstream{"a", "b"}}}}, views); diff != "" {
 		t.Errorf("who is there:\n%s", diff)
 	}
 }

@@ -12,7 +12,8 @@ import (
 	"subrelay/events/history"
 )
 
-// DefaultBookLimit is how many entries a book keeps unless told otherwise. An entry takes about 300 bytes.
+// DefaultBookLimit is how many entries a book keeps unless told otherwise. An entry takes about 300 bytes, one of
+// CRM.COM about 600.
 const DefaultBookLimit = 1 << 20
 
 // maxRef is the most that is kept of a call's reference, in bytes.

@@ -20,29 +20,33 @@ type Health struct {
 	Totals
 }
 
-// newControl is the control endpoints; see the package comment.
-func (t *TVMS) newControl() http.Handler {
-	mux := http.NewServeMux()
-	for pattern, h := range map[string]func(*http.Request) (any, error){
-		"GET /_books":        t.readBook,
-		"DELETE /_books":     func(*http.Request) (any, error) { t.book.Clear(); return t.book.Totals(), nil },
-		"GET /_faults":       func(*http.Request) (any, error) { return t.faults.Plan(), nil },
-		"PUT /_faults":       t.setFaults,
-		"DELETE /_faults":    func(*http.Request) (any, error) { t.faults.Lift(); return t.faults.Plan(), nil },
-		"GET /_customers":    t.readCustomers,
-		"PUT /_customers":    t.putCustomers,
-		"GET /_health":       t.health,
+// endpoint is a control endpoint: what it returns goes out as JSON, and an error is the caller's mistake.
+type endpoint func(*http.Request) (any, error)
+
+// newControl is the control endpoints that all imitations share, and more; see the package comment.
+func (s *stage) newControl(more map[string]endpoint) http.Handler {
+	shared := map[string]endpoint{
+		"GET /_books":        s.readBook,
+		"DELETE /_books":     func(*http.Request) (any, error) { s.book.Clear(); return s.book.Totals(), nil },
+		"GET /_faults":       func(*http.Request) (any, error) { return s.faults.Plan(), nil },
+		"PUT /_faults":       s.setFaults,
+		"DELETE /_faults":    func(*http.Request) (any, error) { s.faults.Lift(); return s.faults.Plan(), nil },
+		"GET /_health":       s.health,
 		"GET /_faults/kinds": func(*http.Request) (any, error) { return FaultKinds(), nil },
-	} {
-		mux.Handle(pattern, control(h))
+	}
+	mux := http.NewServeMux()
+	for _, endpoints := range []map[string]endpoint{shared, more} {
+		for pattern, e := range endpoints {
+			mux.Handle(pattern, control(e))
+		}
 	}
 	return mux
 }
 
 // control renders what an endpoint returns. An error is the caller's mistake: 400.
-func control(h func(*http.Request) (any, error)) http.Handler {
+func control(e endpoint) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		v, err := h(r)
+		v, err := e(r)
 		if err != nil {
 			asJSON(http.StatusBadRequest, map[string]string{"error": err.Error()}).write(w)
 			return
@@ -51,15 +55,15 @@ func control(h func(*http.Request) (any, error)) http.Handler {
 	})
 }
 
-func (t *TVMS) health(*http.Request) (any, error) {
-	h := Health{Status: "ok", Totals: t.book.Totals()}
-	if t.faults.Plan().Down {
+func (s *stage) health(*http.Request) (any, error) {
+	h := Health{Status: "ok", Totals: s.book.Totals()}
+	if s.faults.Plan().Down {
 		h.Status = "down"
 	}
 	return h, nil
 }
 
-func (t *TVMS) readBook(r *http.Request) (any, error) {
+func (s *stage) readBook(r *http.Request) (any, error) {
 	q := BookQuery{Customer: r.FormValue("customer"), Limit: defaultPageLimit}
 	if text := r.FormValue("after"); text != "" {
 		n, err := strconv.ParseInt(text, 10, 64)
@@ -75,10 +79,10 @@ func (t *TVMS) readBook(r *http.Request) (any, error) {
 		}
 		q.Limit = n
 	}
-	return t.book.Page(q), nil
+	return s.book.Page(q), nil
 }
 
-func (t *TVMS) setFaults(r *http.Request) (any, error) {
+func (s *stage) setFaults(r *http.Request) (any, error) {
 	raw, err := readBody(r)
 	if err != nil {
 		return nil, err
@@ -87,10 +91,10 @@ func (t *TVMS) setFaults(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := t.faults.Set(plan); err != nil {
+	if err := s.faults.Set(plan); err != nil {
 		return nil, err
 	}
-	return t.faults.Plan(), nil
+	return s.faults.Plan(), nil
 }
 
 func (t *TVMS) readCustomers(r *http.Request) (any, error) {

@@ -43,6 +43,16 @@ func TestFaults(t *testing.T) {
 		{fault: sandbox.Fault{Kind: sandbox.HTMLBefore, Status: 404}, sees: func(a answer) bool { return a.Status == 404 && html(a) }, status: "404"},
 		{fault: sandbox.Fault{Kind: sandbox.HTMLAfter}, sees: func(a answer) bool { return a.Status == 200 && html(a) }, status: "200"},
 		{fault: sandbox.Fault{Kind: sandbox.Refusal, Message: "No."}, want: answer{Status: 200, Type: jsonType, Body: `{"Message":"No."}`}, status: "200"},
+		{fault: sandbox.Fault{Kind: sandbox.ExpireToken}, want: answer{Status: 401, Type: jsonType, Body: `{"Message":"Authorization has been denied for this request."}`}, status: "401"},
+		{fault: sandbox.Fault{Kind: sandbox.GzipBomb}, sees: func(a answer) bool { return a.Status == 200 && a.Body == "{}" && a.Long > 64<<20 }, status: "200"},
+		{fault: sandbox.Fault{Kind: sandbox.HugeHeader}, sees: says("headers exceeded"), status: "200"},
+		{fault: sandbox.Fault{Kind: sandbox.RedirectLoop}, sees: func(a answer) bool { return a.Status == 307 && html(a) }, status: "307"},
+		{fault: sandbox.Fault{Kind: sandbox.InfoFlood}, sees: says("headers exceeded"), status: "200"},
+		{fault: sandbox.Fault{Kind: sandbox.Upgrade}, want: answer{Status: 101}, status: "101"},
+		{fault: sandbox.Fault{Kind: sandbox.ShortLength}, want: answer{Status: 200, Type: jsonType, Body: "{"}, status: "200"},
+		{fault: sandbox.Fault{Kind: sandbox.TrailingGarbage}, want: answer{Status: 200, Type: jsonType, Body: "{}\n<!-- 17 ms -->{}"}, status: "200"},
+		{fault: sandbox.Fault{Kind: sandbox.DoubleReply}, want: answer{Status: 200, Type: jsonType, Body: "{}"}, status: "200"},
+		{fault: sandbox.Fault{Kind: sandbox.SlowBody, Delay: milli}, want: answer{Status: 200, Type: jsonType, Body: "{}"}, status: "200"},
 		{fault: sandbox.Fault{Kind: sandbox.Refusal, Status: 400}, want: answer{Status: 400, Type: jsonType, Body: `{"Message":"The operation was not completed."}`}, status: "400"},
 	} {
 		t.Run(string(tc.fault.Kind), func(t *testing.T) {
@@ -69,6 +79,7 @@ func TestFaults(t *testing.T) {
 				}
 			}
 			checkBooked(t, u, tc.fault.Kind, tc.status)
+			u.client.CloseIdleConnections() // a second reply that waits there is not for the next call
 			if a := u.renew(); a.Status != 200 || a.Body != "{}" {
 				t.Errorf("after the fault the client saw %+v", a)
 			}
@@ -102,6 +113,10 @@ func checkBooked(t *testing.T, u *upstream, kind sandbox.FaultKind, status strin
 	if got := u.expires("C-1"); !got.Equal(expires) {
 		t.Errorf("C-1 expires %s, want %s", got, expires)
 	}
+}
+
+func says(text string) func(answer) bool {
+	return func(a answer) bool { return a.Err != nil && strings.Contains(a.Err.Error(), text) }
 }
 
 func timedOut(a answer) bool { return errors.Is(a.Err, context.DeadlineExceeded) }

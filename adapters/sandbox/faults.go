@@ -116,8 +116,9 @@ func (f *Faults) know(route string) {
 	f.routes[route] = true
 }
 
-// take is the fault for one call, the zero Fault for none, and a channel that is closed when the plan is set anew.
-func (f *Faults) take(route string, write bool, customer string) (Fault, <-chan struct{}) {
+// take is the fault for one call, the zero Fault for none, and a channel that is closed when the plan is set anew. class
+// is Writes, Reads or Auth.
+func (f *Faults) take(route, class, customer string) (Fault, <-chan struct{}) {
 	if !f.active.Load() {
 		return Fault{}, nil
 	}
@@ -126,21 +127,21 @@ func (f *Faults) take(route string, write bool, customer string) (Fault, <-chan 
 	if f.plan.Down {
 		return Fault{Kind: Refuse}, f.changed
 	}
-	if fault, ok := f.step(route, write, customer); ok {
+	if fault, ok := f.step(route, class, customer); ok {
 		return fault, f.changed
 	}
 	for i := range f.plan.Standing {
-		if f.plan.Standing[i].matches(route, write, customer) {
+		if f.plan.Standing[i].matches(route, class, customer) {
 			return f.plan.Standing[i], f.changed
 		}
 	}
-	return f.draw(route, write, customer), f.changed
+	return f.draw(route, class, customer), f.changed
 }
 
-func (f *Faults) step(route string, write bool, customer string) (Fault, bool) {
+func (f *Faults) step(route, class, customer string) (Fault, bool) {
 	for i := range f.plan.Script {
 		s := &f.plan.Script[i]
-		if !s.matches(route, write, customer) {
+		if !s.matches(route, class, customer) {
 			continue
 		}
 		fault := s.Fault
@@ -155,7 +156,7 @@ func (f *Faults) step(route string, write bool, customer string) (Fault, bool) {
 	return Fault{}, false
 }
 
-func (f *Faults) draw(route string, write bool, customer string) Fault {
+func (f *Faults) draw(route, class, customer string) Fault {
 	if len(f.plan.Rates) == 0 {
 		return Fault{}
 	}
@@ -170,7 +171,7 @@ func (f *Faults) draw(route string, write bool, customer string) Fault {
 	left := rand.New(rand.NewPCG(seed^h.Sum64(), n)).Float64()
 	for i := range f.plan.Rates {
 		r := &f.plan.Rates[i]
-		if !r.matches(route, write, customer) {
+		if !r.matches(route, class, customer) {
 			continue
 		}
 		if left -= r.Rate; left < 0 {

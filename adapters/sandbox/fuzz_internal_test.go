@@ -41,7 +41,7 @@ func FuzzFaults(f *testing.F) {
 			t.Skip("it names a route")
 		}
 		for range 3 {
-			if fault, _ := faults.take("/x", true, "C-1"); fault.Kind != "" && fault.check(nil) != nil {
+			if fault, _ := faults.take("/x", Writes, "C-1"); fault.Kind != "" && fault.check(nil) != nil {
 				t.Fatalf("%s plays %+v", raw, fault)
 			}
 		}

@@ -71,7 +71,7 @@ func serve(t testing.TB, opts sandbox.TVMSOptions) *upstream {
 	t.Helper()
 	tvms := sandbox.NewTVMS(opts)
 	srv := httptest.NewServer(tvms.Handler())
-	client := &http.Client{Transport: &http.Transport{}}
+	client := newClient()
 	t.Cleanup(func() {
 		client.CloseIdleConnections()
 		srv.CloseClientConnections()
@@ -80,12 +80,21 @@ func serve(t testing.TB, opts sandbox.TVMSOptions) *upstream {
 	return &upstream{TVMS: tvms, t: t, url: srv.URL, client: client}
 }
 
+// newClient is a client that follows no redirects.
+func newClient() *http.Client {
+	return &http.Client{
+		Transport:     &http.Transport{MaxResponseHeaderBytes: 256 << 10},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+}
+
 // answer is what a client sees of one call.
 type answer struct {
 	Status int
 	Type   string
 	After  string // Retry-After
-	Body   string
+	Body   string // without the white space around it
+	Long   int    // how long it is with that, where it is over 1 MiB
 	Err    error
 }
 
@@ -96,16 +105,25 @@ func (u *upstream) call(ctx context.Context, method, path string, q url.Values) 
 		u.t.Fatal(err)
 	}
 	req.Header.Set("X-Request-ID", "ref.1")
+	return u.do(req)
+}
+
+func (u *upstream) do(req *http.Request) answer {
 	resp, err := u.client.Do(req)
 	if err != nil {
 		return answer{Err: err}
 	}
 	defer func() { _ = resp.Body.Close() }()
-	body, err := io.ReadAll(resp.Body)
-	return answer{
-		Status: resp.StatusCode, Type: resp.Header.Get("Content-Type"), After: resp.Header.Get("Retry-After"),
-		Body: strings.TrimSpace(string(body)), Err: err,
+	a := answer{Status: resp.StatusCode, Type: resp.Header.Get("Content-Type"), After: resp.Header.Get("Retry-After")}
+	if a.Status == http.StatusSwitchingProtocols {
+		return a // what follows is no body
 	}
+	body, err := io.ReadAll(resp.Body)
+	a.Body, a.Err = strings.TrimSpace(string(body)), err
+	if len(body) > 1<<20 {
+		a.Long = len(body)
+	}
+	return a
 }
 
 func (u *upstream) renew(pairs ...string) answer {
@@ -140,13 +158,18 @@ func (u *upstream) control(method, path, body string, into any) (int, string) {
 // booked waits until the last of n calls is over, and returns its entry.
 func (u *upstream) booked(n int) history.Effect {
 	u.t.Helper()
+	return bookedIn(u.t, u.Book(), n)
+}
+
+func bookedIn(t testing.TB, book *sandbox.Book, n int) history.Effect {
+	t.Helper()
 	for until := time.Now().Add(10 * time.Second); time.Now().Before(until); <-time.After(time.Millisecond) {
-		if t := u.Book().Totals(); t.Calls == int64(n) && t.InProgress == 0 {
-			all := u.Book().Effects()
+		if totals := book.Totals(); totals.Calls == int64(n) && totals.InProgress == 0 {
+			all := book.Effects()
 			return all[len(all)-1]
 		}
 	}
-	u.t.Fatalf("%d calls did not end: %+v", n, u.Book().Totals())
+	t.Fatalf("%d calls did not end: %+v", n, book.Totals())
 	return history.Effect{}
 }
 

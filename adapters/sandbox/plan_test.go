@@ -119,7 +119,7 @@ func TestDecodePlan(t *testing.T) {
 		{raw: `{"script":[{"kind":"explode"}]}`, problem: `script[0]: kind "explode" is none of slow,`},
 		{raw: `{"script":[{"kind":"hang","times":-1}]}`, problem: "times is negative"},
 		{raw: `{"standing":[{"kind":"slow"}]}`, problem: "standing[0]: slow: a delay is required"},
-		{raw: `{"standing":[{"kind":"hang","delay":"1s"}]}`, problem: "a delay is required by slow and slow_after, and by no other kind"},
+		{raw: `{"standing":[{"kind":"hang","delay":"1s"}]}`, problem: "a delay is required by slow, slow_after and slow_body, and by no other kind"},
 		{raw: `{"standing":[{"kind":"slow","delay":"soon"}]}`, problem: `"soon" is no duration`},
 		{raw: `{"standing":[{"kind":"slow","delay":-1}]}`, problem: "no duration from 0 to 24h"},
 		{raw: `{"standing":[{"kind":"slow","delay":1e300}]}`, problem: "no duration from 0 to 24h"},

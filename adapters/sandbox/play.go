@@ -1,6 +1,7 @@
 package sandbox
 
 import (
+	"cmp"
 	"io"
 	"net"
 	"net/http"
@@ -14,6 +15,11 @@ type stage struct {
 	faults  *Faults
 	latency time.Duration
 	clock   func() time.Time
+	// say is an error in the API's own shape. code is for APIs that have such codes.
+	say func(status int, code, text string) reply
+	// expire makes all tokens invalid. It reports whether the call goes on, to be refused for its token; else it gives the
+	// reply that refuses it.
+	expire func() (reply, bool)
 }
 
 // call is one API call on its way through a stage.
@@ -21,6 +27,7 @@ type call struct {
 	*stage
 	w      http.ResponseWriter
 	r      *http.Request
+	class  string // Writes, Reads or Auth
 	entry  *entry // nil for a call that changes nothing, which is not booked
 	lifted <-chan struct{}
 	work   func() reply // does what the call asks for, once. It must not touch w and r.
@@ -29,7 +36,7 @@ type call struct {
 
 // serve plays the fault that is due for the call, around its work. route is its path, customer its key.
 func (c *call) serve(route, customer string) {
-	fault, lifted := c.faults.take(route, c.entry != nil, customer)
+	fault, lifted := c.faults.take(route, c.class, customer)
 	if fault.Kind == "" && c.latency == 0 {
 		if c.drain() {
 			c.send(c.work())
@@ -76,7 +83,7 @@ func (c *call) before(f Fault) bool {
 	case ResetBefore:
 		c.cut(true)
 	case ErrorBefore:
-		c.send(failure(f))
+		c.send(c.failure(f))
 	case Throttle:
 		c.sendLater(f, http.StatusTooManyRequests)
 	case Unavailable:
@@ -84,7 +91,13 @@ func (c *call) before(f Fault) bool {
 	case HTMLBefore:
 		c.send(page(f))
 	case Refusal:
-		c.send(message(orStatus(f, http.StatusOK), orText(f, "The operation was not completed.")))
+		c.send(c.fault(f, http.StatusOK, codeNotAllowed, "The operation was not completed."))
+	case ExpireToken:
+		refused, goesOn := c.expire()
+		if !goesOn {
+			c.send(refused)
+		}
+		return goesOn
 	default:
 		return true
 	}
@@ -106,17 +119,29 @@ func (c *call) after(f Fault, done reply) {
 	case ResetAfter:
 		c.cut(true)
 	case ErrorAfter:
-		c.send(failure(f))
+		c.send(c.failure(f))
 	case HalfBody:
 		c.sendHalf(done)
 	case HTMLAfter:
 		c.send(page(f))
+	case GzipBomb, HugeHeader, RedirectLoop, InfoFlood, Upgrade, ShortLength, TrailingGarbage, DoubleReply, SlowBody:
+		c.abuse(f, done)
 	default:
 		c.send(done)
 	}
 }
 
-// drain reads the body, which says nothing to the sandbox, so that the connection can be used again and net/http notices
+// failure is what an API says when something in it has failed.
+func (s *stage) failure(f Fault) reply {
+	return s.fault(f, http.StatusInternalServerError, codeSystem, "An error has occurred.")
+}
+
+// fault is an error as the fault wants it, or as the rest says where it does not care.
+func (s *stage) fault(f Fault, status int, code, text string) reply {
+	return s.say(cmp.Or(f.Status, status), cmp.Or(f.Code, code), cmp.Or(f.Message, text))
+}
+
+// drain reads what is left of the body, so that the connection can be used again and net/http notices
 // when the client leaves. A request that breaks off is not acted upon: then it cuts and returns false.
 func (c *call) drain() bool {
 	if c.r.Body == nil || c.r.Body == http.NoBody {
@@ -186,7 +211,7 @@ func (c *call) sendLater(f Fault, status int) {
 		seconds := (time.Duration(f.RetryAfter) + time.Second - 1) / time.Second
 		c.w.Header().Set("Retry-After", strconv.Itoa(int(seconds)))
 	}
-	c.send(message(status, orText(f, http.StatusText(status))))
+	c.send(c.fault(f, status, codeSystem, http.StatusText(status)))
 }
 
 // sendHalf promises the whole body, sends half of it, and closes the connection.

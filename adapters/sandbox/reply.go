@@ -39,15 +39,8 @@ func message(status int, text string) reply {
 	return asJSON(status, struct{ Message string }{text})
 }
 
-func failure(f Fault) reply {
-	return message(orStatus(f, http.StatusInternalServerError), orText(f, "An error has occurred."))
-}
-
 // page is what a proxy or a login screen in front of the API says.
 func page(f Fault) reply {
 	const html = "<!DOCTYPE html>\n<html><head><title>Service</title></head><body><h1>Please stand by</h1></body></html>\n"
-	return reply{status: orStatus(f, http.StatusOK), typ: typeHTML, body: []byte(html)}
+	return reply{status: cmp.Or(f.Status, http.StatusOK), typ: typeHTML, body: []byte(html)}
 }
-
-func orStatus(f Fault, status int) int      { return cmp.Or(f.Status, status) }
-func orText(f Fault, message string) string { return cmp.Or(f.Message, message) }

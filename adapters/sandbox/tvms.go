@@ -94,7 +94,11 @@ func NewTVMS(opts TVMSOptions) *TVMS {
 		opts.Faults = NewFaults(opts.Seed)
 	}
 	t := &TVMS{
-		stage:     stage{book: opts.Book, faults: opts.Faults, latency: opts.Latency, clock: opts.Clock},
+		stage: stage{
+			book: opts.Book, faults: opts.Faults, latency: opts.Latency, clock: opts.Clock,
+			say:    func(status int, _, text string) reply { return message(status, text) },
+			expire: func() (reply, bool) { return denied(), false },
+		},
 		opts:      opts,
 		customers: newCustomers(opts.AutoCreate),
 		routes:    tvmsRoutes(),
@@ -105,7 +109,10 @@ func NewTVMS(opts TVMSOptions) *TVMS {
 	for path := range t.routes {
 		t.faults.know(path)
 	}
-	t.control = t.newControl()
+	t.control = t.newControl(map[string]endpoint{
+		"GET /_customers": t.readCustomers,
+		"PUT /_customers": t.putCustomers,
+	})
 	return t
 }
 
@@ -142,8 +149,9 @@ func (t *TVMS) serveAPI(w http.ResponseWriter, r *http.Request) {
 	rt, found := t.routes[r.URL.Path]
 	allowed := rt.get && r.Method == http.MethodGet || rt.post && r.Method == http.MethodPost
 	q, err := parseQuery(r.URL.RawQuery)
-	c := call{stage: &t.stage, w: w, r: r}
+	c := call{stage: &t.stage, w: w, r: r, class: Reads}
 	if found && allowed && rt.write {
+		c.class = Writes
 		c.entry = t.book.begin(events.TVMS, events.Renew, q.customer(), r.Header, t.clock())
 	}
 	c.work = func() reply {
@@ -165,10 +173,14 @@ func (t *TVMS) serveAPI(w http.ResponseWriter, r *http.Request) {
 // admit checks what every call must carry. It returns the reply to a call that is not admitted.
 func (t *TVMS) admit(q *query, crm string) (reply, bool) {
 	if t.opts.AuthToken != "" && subtle.ConstantTimeCompare([]byte(q.authToken), []byte(t.opts.AuthToken)) != 1 {
-		return message(http.StatusUnauthorized, "Authorization has been denied for this request."), false
+		return denied(), false
 	}
 	if crm == "" || len(t.opts.CRMServices) > 0 && !slices.Contains(t.opts.CRMServices, crm) {
 		return message(http.StatusNotAcceptable, "The CRM service is missing or not known."), false
 	}
 	return reply{}, true
+}
+
+func denied() reply {
+	return message(http.StatusUnauthorized, "Authorization has been denied for this request.")
 }

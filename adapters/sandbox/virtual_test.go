@@ -48,18 +48,26 @@ func inBubble(t *testing.T, opts sandbox.TVMSOptions, test func(*testing.T, *ups
 		opts.Clock = nil
 		opts.Customers = []sandbox.Customer{{MappingID: "C-1", UserID: "tv1", Expires: expiry}}
 		tvms := sandbox.NewTVMS(opts)
-		p := &pipes{conns: make(chan net.Conn), done: make(chan struct{})}
-		srv := &http.Server{Handler: tvms.Handler()}
-		served := make(chan error)
-		go func() { served <- srv.Serve(p) }()
-		u := &upstream{TVMS: tvms, t: t, url: "http://tvms.test", client: &http.Client{Transport: &http.Transport{DialContext: p.dial}}}
-		test(t, u)
-		u.client.CloseIdleConnections()
-		_ = srv.Close()
-		if err := <-served; !errors.Is(err, http.ErrServerClosed) {
-			t.Errorf("Serve: %v", err)
-		}
+		overPipes(t, tvms.Handler(), func(client *http.Client) {
+			test(t, &upstream{TVMS: tvms, t: t, url: "http://tvms.test", client: client})
+		})
 	})
+}
+
+// overPipes serves h while use runs.
+func overPipes(t *testing.T, h http.Handler, use func(*http.Client)) {
+	t.Helper()
+	p := &pipes{conns: make(chan net.Conn), done: make(chan struct{})}
+	srv := &http.Server{Handler: h}
+	served := make(chan error)
+	go func() { served <- srv.Serve(p) }()
+	client := &http.Client{Transport: &http.Transport{DialContext: p.dial}}
+	use(client)
+	client.CloseIdleConnections()
+	_ = srv.Close()
+	if err := <-served; !errors.Is(err, http.ErrServerClosed) {
+		t.Errorf("Serve: %v", err)
+	}
 }
 
 // within is one renewal whose client leaves after d.

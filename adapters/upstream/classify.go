@@ -19,9 +19,12 @@ import (
 //   - in notApplied: Unavailable
 //   - 3xx: Unknown, because some servers act and then redirect
 //   - 5xx, and 1xx that came as a reply: Unknown
+//
+// What may have come of the call is said by the kind alone: the message is shown for reads and logins too, which change
+// nothing.
 func (g *Guard) Classify(r Reply, notApplied ...int) error {
 	e := g.fail(events.Unknown, events.CodeUpstreamError, "")
-	said := "may have taken effect"
+	said := "an error of its own"
 	switch {
 	case r.Status == http.StatusUnauthorized || r.Status == http.StatusForbidden:
 		e.Kind, e.Code, e.Upstream, said = events.Unavailable, events.CodeUnauthorized, true, "our credentials were refused"
@@ -30,9 +33,9 @@ func (g *Guard) Classify(r Reply, notApplied ...int) error {
 	case slices.Contains(notApplied, r.Status):
 		e.Kind, e.Code, said = events.Unavailable, events.CodeUnavailable, "listed as not applied"
 	case r.Status >= 300 && r.Status < 400:
-		e.Code, said = events.CodeRedirect, "a redirect, which is not followed; the call may have taken effect"
+		e.Code, said = events.CodeRedirect, "a redirect, which is not followed"
 	case r.Status < 200:
-		e.Code = events.CodeUnreadable
+		e.Code, said = events.CodeUnreadable, "no final reply"
 	case r.Status < 500:
 		return nil
 	}

@@ -5,6 +5,7 @@ import (
 	"math"
 	"net/http"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -33,6 +34,11 @@ func TestClassify(t *testing.T) {
 		w.Status = strconv.Itoa(status)
 		if diff := cmp.Diff(w, failureOf(g.Classify(Reply{Status: status}, 503, 309, 401))); diff != "" {
 			t.Errorf("%d: %s", status, diff)
+		}
+	}
+	for _, status := range []int{101, 302, 500, 502} { // a read and a login get these too
+		if got := events.AsError(g.Classify(Reply{Status: status})).Message; !strings.Contains(got, strconv.Itoa(status)+": ") || strings.Contains(got, "effect") {
+			t.Errorf("%d: %q must say what was answered, and nothing of an effect", status, got)
 		}
 	}
 	for _, status := range []int{200, 204, 299, 400, 404, 406, 422, 499} {

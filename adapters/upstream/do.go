@@ -9,6 +9,7 @@ import (
 	"net/http/httptrace"
 	"regexp"
 	"strconv"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -29,22 +30,28 @@ type Reply struct {
 //
 //   - Unavailable, with Upstream set: there was no connection, or it broke before any byte of the request was written
 //   - Unknown: anything later, which includes the end of ctx, a reply cut off, and one longer than MaxResponse. With
-//     statuses that are clear without their body (401, 403, 429) such a reply is taken as it is
+//     statuses that are clear without their body (401, 403, 429) such a reply is taken as it is. And a reply that was
+//     there before the request went out: it answers another
 //   - Internal: the request cannot be sent, or ctx ended before any byte was written (the chain then holds its error)
 func (g *Guard) Do(ctx context.Context, req *http.Request) (Reply, error) {
 	if ctx.Err() != nil {
 		return Reply{}, g.notSent(ctx)
 	}
+	g.pace.spend()
 	call, cancel := context.WithTimeout(ctx, g.settings.CallTimeout)
 	defer cancel()
 	f := &flight{}
-	req = req.WithContext(httptrace.WithClientTrace(call, &httptrace.ClientTrace{GotConn: f.gotConn}))
+	req = req.WithContext(httptrace.WithClientTrace(call, &httptrace.ClientTrace{GotConn: f.gotConn, GotFirstResponseByte: f.firstByte}))
 	g.prepare(req, events.TraceOf(ctx))
 	resp, err := g.transport.RoundTrip(req)
 	if err != nil {
 		return Reply{}, g.lost(ctx, f, err)
 	}
 	reply := Reply{Status: resp.StatusCode, Header: resp.Header}
+	if f.early.Load() {
+		_ = resp.Body.Close() // and with it the connection
+		return Reply{}, g.ofNobody(reply)
+	}
 	g.heed(reply)
 	reply.Body, err = g.readBody(resp)
 	if err != nil && !clearByStatus(reply.Status) {
@@ -98,18 +105,34 @@ func plainHeader(value string) bool {
 	return value != "" && len(value) <= 512
 }
 
-// flight watches what one request may have written. Its methods run in the goroutine of Do.
+// flight watches what one request may have written, and when its reply began. Its methods run in the goroutine of Do,
+// but for firstByte.
 type flight struct {
 	conn   *meter
 	before int64
-	wrote  bool // on an earlier connection
+	wrote  bool        // on an earlier connection
+	early  atomic.Bool // the reply is to no request of ours
 }
 
 func (f *flight) gotConn(info httptrace.GotConnInfo) {
 	f.wrote = f.mayHaveWritten()
-	f.conn, _ = info.Conn.(*meter)
-	if f.conn != nil {
-		f.before = f.conn.count.Load()
+	conn, _ := info.Conn.(*meter)
+	f.take(conn)
+}
+
+func (f *flight) take(conn *meter) {
+	if f.conn = conn; conn != nil {
+		f.before = conn.count.Load()
+		conn.heard.Store(unheard)
+	}
+}
+
+// firstByte is called when net/http begins to read a reply. One that was read before the call took the connection, or
+// before a byte of its request was written, answers an earlier request, or none: net/http tells such a reply only if it
+// comes while nobody calls.
+func (f *flight) firstByte() {
+	if f.conn != nil && f.conn.heard.Load() <= f.before {
+		f.early.Store(true)
 	}
 }
 
@@ -169,6 +192,14 @@ func (g *Guard) unanswered(ctx context.Context, when string, err error) *events.
 	return e
 }
 
+// ofNobody is the error of a call to which the reply of no request of ours came. Nothing is known of it, and what it
+// says is not to be believed, its Retry-After included.
+func (g *Guard) ofNobody(r Reply) error {
+	e := g.fail(events.Unknown, events.CodeUnreadable, string(g.settings.Name)+": a reply came before the request went out; it answers none of ours")
+	e.UpstreamCode = strconv.Itoa(r.Status)
+	return e
+}
+
 // cutOff is the error of a reply whose body could not be read.
 func (g *Guard) cutOff(ctx context.Context, r Reply, err error) error {
 	e := g.unanswered(ctx, "in the middle of the reply, ", err)
@@ -187,9 +218,13 @@ func (g *Guard) fail(kind events.ErrorKind, code, message string) *events.Error 
 
 var errTooLong = errors.New("the reply is too long")
 
-// readBody reads the body to its end, which lets the connection be used again, or gives it up.
+// readBody reads the body to its end, which lets the connection be used again, or gives it up. Behind a 101 there is no
+// body but another protocol, which has no end, and whose reading ends with no time-out.
 func (g *Guard) readBody(resp *http.Response) ([]byte, error) {
 	defer resp.Body.Close()
+	if resp.StatusCode == http.StatusSwitchingProtocols {
+		return nil, nil
+	}
 	limit := g.settings.MaxResponse
 	if resp.ContentLength > limit {
 		return nil, errTooLong

@@ -10,6 +10,8 @@
 //     connection carries one request at a time and what was written can be counted.
 //   - Whether the upstream may have seen a request is decided by the bytes written to its connection, see meter, never
 //     by the text of an error. Nothing written is Unavailable; anything more is Unknown.
+//   - A reply counts only if its first byte was read after one of the request was written. What a server sent too much
+//     to the call before, such as a second reply, is not taken for the answer to the next.
 //   - An idle connection is dropped after Settings.IdleTimeout, sooner than usual servers do, because a server that
 //     closes one just as a request is being written leaves a doubt.
 //   - The breaker, its pause and its clock are one mutex (gate). Logs and the OnState hook run outside it, in order.

@@ -29,6 +29,7 @@ type gate struct {
 	closed     time.Duration // time spent closed and not paused, up to since
 	since      time.Time
 	probed     chan struct{} // closed and replaced when a probe ends
+	shutting   chan struct{} // closed and replaced when the breaker opens or a pause begins
 	moves      []move        // not yet told
 	telling    bool
 }
@@ -47,7 +48,7 @@ type entry struct {
 }
 
 func newGate(s *Settings) *gate {
-	g := &gate{openFor: s.OpenFor, since: time.Now(), probed: make(chan struct{})}
+	g := &gate{openFor: s.OpenFor, since: time.Now(), probed: make(chan struct{}), shutting: make(chan struct{})}
 	g.breaker = gobreaker.NewTwoStepCircuitBreaker[struct{}](gobreaker.Settings{
 		Name:         string(s.Name),
 		MaxRequests:  1,
@@ -77,6 +78,7 @@ func (g *gate) moved(_ string, from, to gobreaker.State) {
 	if to == gobreaker.StateOpen {
 		// The breaker asks for more than openFor to have passed, not for openFor.
 		g.openUntil = now.Add(g.openFor + 1)
+		g.wakeImpatient()
 		if from == gobreaker.StateClosed {
 			g.opened++
 		}
@@ -148,7 +150,28 @@ func (g *gate) pause(d time.Duration) bool {
 	}
 	g.pauseUntil = until
 	g.epoch++
+	g.wakeImpatient()
 	return true
+}
+
+// shut is for how long surely no permission is given: what is left of a pause, or of the time that the breaker stays
+// open; 0 where one may be given, if only after a probe. shutting is closed when that changes for the worse.
+func (g *gate) shut() (wait time.Duration, shutting <-chan struct{}) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.breaker.State() == gobreaker.StateOpen {
+		wait = max(time.Until(g.openUntil), time.Millisecond)
+	}
+	if !g.pauseUntil.IsZero() {
+		wait = max(wait, time.Until(g.pauseUntil))
+	}
+	return wait, g.shutting
+}
+
+// wakeImpatient wakes those who would rather leave than wait for a gate that is shut. It needs the lock.
+func (g *gate) wakeImpatient() {
+	close(g.shutting)
+	g.shutting = make(chan struct{})
 }
 
 // closedFor is the time spent closed and not paused.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -459,4 +460,118 @@ func TestOneProbeWhateverHappens(t *testing.T) {
 			p.Done(nil)
 		})
 	}
+}
+
+// Whoever does not want to wait for an upstream that is away is told so at once, wherever it waits when that comes.
+func TestAcquireUnlessOpen(t *testing.T) {
+	refused := func(t *testing.T, err error, after time.Duration, word string) {
+		t.Helper()
+		e := events.AsError(err)
+		if e.Kind != events.Unavailable || e.Code != events.CodeUnavailable || e.RetryAfter != after || !strings.Contains(e.Message, word) {
+			t.Errorf("%+v, want to be asked again after %s", e, after)
+		}
+	}
+	t.Run("closed", func(t *testing.T) {
+		p, err := newGuard(t, Settings{}).AcquireUnlessOpen(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.Done(nil)
+	})
+	t.Run("open, all places held by those who wait", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			g := newGuard(t, Settings{Concurrency: 2})
+			report(t, g, 5, errDown)
+			for range 2 {
+				go func() {
+					p, _ := g.Acquire(t.Context())
+					p.Done(nil)
+				}()
+			}
+			synctest.Wait()
+			_, err := g.AcquireUnlessOpen(t.Context())
+			refused(t, err, 10*time.Second+1, "breaker is open")
+			time.Sleep(11 * time.Second)
+		})
+	})
+	t.Run("paused", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			g := newGuard(t, Settings{})
+			g.gate.pause(time.Minute)
+			_, err := g.AcquireUnlessOpen(t.Context())
+			refused(t, err, time.Minute, "asked us to wait")
+		})
+	})
+	for name, shut := range map[string]func(*testing.T, *Guard, *Permit) time.Duration{
+		"opens while it waits for a place": func(t *testing.T, _ *Guard, held *Permit) time.Duration {
+			held.Done(errDown)
+			return 10*time.Second + 1
+		},
+		"paused while it waits for a place": func(t *testing.T, g *Guard, held *Permit) time.Duration {
+			g.gate.pause(time.Minute)
+			t.Cleanup(held.Cancel)
+			return time.Minute
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				g := newGuard(t, Settings{Concurrency: 1, ConsecutiveFailures: 1})
+				held := acquire(t, g)
+				got := make(chan error)
+				go func() {
+					_, err := g.AcquireUnlessOpen(t.Context())
+					got <- err
+				}()
+				synctest.Wait()
+				after := shut(t, g, held)
+				synctest.Wait()
+				select {
+				case err := <-got:
+					refused(t, err, after, "not called at the moment")
+				default:
+					t.Error("it goes on waiting")
+					held.Cancel()
+					<-got
+				}
+			})
+		})
+	}
+	t.Run("waits for a probe, and hears what came of it", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			g := newGuard(t, Settings{})
+			report(t, g, 5, errDown)
+			for _, result := range []error{errDown, nil} {
+				time.Sleep(11 * time.Second)
+				probe := acquire(t, g)
+				got := make(chan error)
+				go func() {
+					p, err := g.AcquireUnlessOpen(t.Context())
+					if err == nil {
+						p.Done(nil)
+					}
+					got <- err
+				}()
+				synctest.Wait()
+				probe.Done(result)
+				if err := <-got; result == nil && err != nil {
+					t.Error(err)
+				} else if result != nil {
+					refused(t, err, 10*time.Second+1, "breaker is open")
+				}
+			}
+		})
+	})
+	t.Run("its context ends", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			g := newGuard(t, Settings{Concurrency: 1})
+			held := acquire(t, g)
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			defer cancel()
+			if _, err := g.AcquireUnlessOpen(ctx); err != context.DeadlineExceeded {
+				t.Errorf("got %v", err)
+			}
+			held.Done(nil)
+			acquire(t, g).Done(nil)
+		})
+	})
 }

@@ -6,8 +6,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"golang.org/x/time/rate"
-
 	"subrelay/events"
 )
 
@@ -18,7 +16,7 @@ type Guard struct {
 	redactor  *redactor // a pointer, so that printing a Guard shows no secrets
 	gate      *gate
 	slots     chan struct{}
-	limiter   *rate.Limiter // nil: unlimited
+	pace      *pace // nil: unlimited
 	inFlight  atomic.Int64
 }
 
@@ -31,9 +29,7 @@ func New(s Settings) (*Guard, error) {
 	g := &Guard{settings: s, redactor: new(redactor), slots: make(chan struct{}, s.Concurrency)}
 	g.gate = newGate(&g.settings)
 	g.redactor.hide(s.Secrets...)
-	if s.Rate > 0 {
-		g.limiter = rate.NewLimiter(rate.Limit(s.Rate), s.Burst)
-	}
+	g.pace = newPace(&g.settings)
 	transport, err := newTransport(&g.settings)
 	if err != nil {
 		return nil, err
@@ -69,6 +65,23 @@ func (g *Guard) CallTimeout() time.Duration { return g.settings.CallTimeout }
 // Concurrency is how many permits may be out at a time.
 func (g *Guard) Concurrency() int { return g.settings.Concurrency }
 
+// Share sets this worker's part of Rate and Burst, above 0 and at most 1, where several workers call one upstream; a
+// Guard begins with the whole. The parts of all must not sum to more than 1: lower one before another is raised. It counts
+// at once for those who wait already. Each part of the burst is rounded down, and at least 1.
+func (g *Guard) Share(part float64) {
+	if g.pace != nil {
+		g.pace.setPart(part)
+	}
+}
+
+// Rate is how many permits are given per second at present, 0 for any number.
+func (g *Guard) Rate() float64 {
+	if g.pace == nil {
+		return 0
+	}
+	return g.pace.now()
+}
+
 // InFlight is how many permits are out.
 func (g *Guard) InFlight() int { return int(g.inFlight.Load()) }
 
@@ -77,6 +90,10 @@ func (g *Guard) Logger() *slog.Logger { return g.settings.Logger }
 
 // Hide adds secrets to those that are kept out of errors and logs. Secrets shorter than MinSecret cannot be kept out.
 func (g *Guard) Hide(secrets ...Secret) { g.redactor.hide(secrets...) }
+
+// HideLatest hides a secret that is replaced from time to time, such as a session's token. Of the secrets of one name the
+// newest eight are hidden; older ones are forgotten, so that a worker that runs for years does not gather them.
+func (g *Guard) HideLatest(name string, s Secret) { g.redactor.rotate(name, s) }
 
 // Redact is text with every known secret, raw or encoded, replaced by "***".
 func (g *Guard) Redact(text string) string { return g.redactor.redact(text) }

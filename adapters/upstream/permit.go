@@ -4,9 +4,11 @@ import (
 	"context"
 	"sync/atomic"
 	"time"
+
+	"subrelay/events"
 )
 
-// Permit allows one call. Whoever acquired it gives it back exactly once, by Done or Cancel; what comes after the
+// Permit allows one call, and the reads that belong to it. Whoever acquired it gives it back exactly once, by Done or Cancel; what comes after the
 // first is ignored, so that `defer permit.Cancel()` right after Acquire makes sure of it.
 type Permit struct {
 	guard *Guard
@@ -17,28 +19,69 @@ type Permit struct {
 // Acquire waits for permission to call: first for a place under the concurrency limit, then until the breaker is
 // closed or lets this call through as its one probe and no pause is on, last for the rate. When ctx ends first, its
 // error is returned, and nothing is kept.
-func (g *Guard) Acquire(ctx context.Context) (*Permit, error) {
+func (g *Guard) Acquire(ctx context.Context) (*Permit, error) { return g.acquire(ctx, true) }
+
+// AcquireUnlessOpen is Acquire for those who would rather be refused than wait for an upstream that is away: while the
+// breaker is open, or a pause is on, or as soon as that comes while it waits, it returns an *events.Error of kind
+// Unavailable, code upstream_unavailable, with the time until it makes sense to ask again. It waits, as Acquire does,
+// for a place, for the end of another's probe and for the rate.
+func (g *Guard) AcquireUnlessOpen(ctx context.Context) (*Permit, error) { return g.acquire(ctx, false) }
+
+func (g *Guard) acquire(ctx context.Context, patient bool) (*Permit, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	select {
-	case g.slots <- struct{}{}:
-	case <-ctx.Done():
-		return nil, ctx.Err()
+	if err := g.slot(ctx, patient); err != nil {
+		return nil, err
 	}
-	e, err := g.admit(ctx)
+	e, err := g.admit(ctx, patient)
 	if err != nil {
 		<-g.slots
 		return nil, err
 	}
 	g.inFlight.Add(1)
+	g.pace.granted()
 	return &Permit{guard: g, entry: e}, nil
 }
 
-// admit gets a permission that is still good when the rate allows the call.
-func (g *Guard) admit(ctx context.Context) (entry, error) {
+// slot waits for a place under the concurrency limit. Those who wait for the breaker hold theirs, so that who is not
+// patient has to look before.
+func (g *Guard) slot(ctx context.Context, patient bool) error {
 	for {
-		e, err := g.pass(ctx)
+		var shutting <-chan struct{}
+		if !patient {
+			var wait time.Duration
+			wait, shutting = g.gate.shut()
+			g.tell()
+			if wait > 0 {
+				return g.shutError(wait)
+			}
+		}
+		select {
+		case g.slots <- struct{}{}:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-shutting:
+		}
+	}
+}
+
+// shutError is the answer to those who do not wait.
+func (g *Guard) shutError(wait time.Duration) error {
+	message := "it has asked us to wait"
+	if g.State() == "open" {
+		message = "its breaker is open, because its last calls failed"
+	}
+	e := g.fail(events.Unavailable, events.CodeUnavailable, string(g.settings.Name)+" is not called at the moment: "+message)
+	e.Upstream, e.RetryAfter = true, wait
+	return e
+}
+
+// admit gets a permission that is still good when the rate allows the call.
+func (g *Guard) admit(ctx context.Context, patient bool) (entry, error) {
+	for {
+		e, err := g.pass(ctx, patient)
 		if err != nil {
 			return entry{}, err
 		}
@@ -54,12 +97,15 @@ func (g *Guard) admit(ctx context.Context) (entry, error) {
 }
 
 // pass waits for the gate.
-func (g *Guard) pass(ctx context.Context) (entry, error) {
+func (g *Guard) pass(ctx context.Context, patient bool) (entry, error) {
 	for {
 		e := g.gate.enter()
 		g.tell()
 		if e.done != nil {
 			return e, nil
+		}
+		if !patient && e.wait > 0 {
+			return entry{}, g.shutError(e.wait)
 		}
 		if err := e.await(ctx); err != nil {
 			return entry{}, err
@@ -86,23 +132,10 @@ func (e *entry) await(ctx context.Context) error {
 
 // token waits for the rate, and reports whether it had to.
 func (g *Guard) token(ctx context.Context) (waited bool, err error) {
-	if g.limiter == nil {
+	if g.pace == nil {
 		return false, nil
 	}
-	reserved := g.limiter.Reserve()
-	delay := reserved.Delay()
-	if delay <= 0 {
-		return false, nil
-	}
-	timer := time.NewTimer(delay)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true, nil
-	case <-ctx.Done():
-		reserved.Cancel()
-		return true, ctx.Err()
-	}
+	return g.pace.wait(ctx)
 }
 
 func (g *Guard) leave(e entry, result error) {
@@ -126,6 +159,7 @@ func (p *Permit) Done(result error) {
 		return
 	}
 	p.guard.inFlight.Add(-1)
+	p.guard.pace.returned()
 	p.guard.leave(p.entry, result)
 	<-p.guard.slots
 }

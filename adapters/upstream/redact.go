@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"encoding/json"
 	"html"
+	"maps"
 	"net/url"
 	"slices"
 	"strconv"
@@ -27,25 +28,50 @@ const maxMessage = 500
 type redactor struct {
 	replacer atomic.Pointer[strings.Replacer]
 
-	mu    sync.Mutex
-	forms []string // the longest first
+	mu      sync.Mutex
+	lasting []Secret
+	rotated map[string][]Secret // by name, the newest last, at most keptOfName
 }
+
+// keptOfName is how many secrets of one name are hidden: the present one, and those before it with which calls may still
+// be under way. That is more than one where somebody else keeps making them invalid.
+const keptOfName = 8
 
 // hide adds secrets. Those shorter than MinSecret are left out.
 func (r *redactor) hide(secrets ...Secret) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for _, s := range secrets {
+	r.lasting = append(r.lasting, secrets...)
+	r.rebuild()
+}
+
+// rotate hides s as the newest secret of that name, and forgets the oldest where there are more than keptOfName.
+func (r *redactor) rotate(name string, s Secret) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	kept := slices.DeleteFunc(r.rotated[name], s.Equal)
+	kept = append(kept, s)
+	if r.rotated == nil {
+		r.rotated = make(map[string][]Secret)
+	}
+	r.rotated[name] = kept[max(0, len(kept)-keptOfName):]
+	r.rebuild()
+}
+
+// rebuild makes the replacer anew. It runs with mu held.
+func (r *redactor) rebuild() {
+	var forms []string // the longest first
+	for _, s := range slices.Concat(append(slices.Collect(maps.Values(r.rotated)), r.lasting)...) {
 		if len(s.Reveal()) >= MinSecret {
-			r.forms = append(r.forms, formsOf(s.Reveal())...)
+			forms = append(forms, formsOf(s.Reveal())...)
 		}
 	}
-	slices.SortFunc(r.forms, func(a, b string) int {
+	slices.SortFunc(forms, func(a, b string) int {
 		return cmp.Or(cmp.Compare(len(b), len(a)), cmp.Compare(a, b))
 	})
-	r.forms = slices.Compact(r.forms)
-	pairs := make([]string, 0, 2*len(r.forms))
-	for _, form := range r.forms {
+	forms = slices.Compact(forms)
+	pairs := make([]string, 0, 2*len(forms))
+	for _, form := range forms {
 		pairs = append(pairs, form, events.Masked)
 	}
 	r.replacer.Store(strings.NewReplacer(pairs...))

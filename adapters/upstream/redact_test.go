@@ -118,6 +118,27 @@ func TestRedactFindsEveryForm(t *testing.T) {
 	}
 }
 
+func TestOnlyTheNewestSecretsOfANameAreHidden(t *testing.T) {
+	g := newGuard(t, Settings{Secrets: []Secret{NewSecret("lasting-secret")}})
+	hide := func(tokens ...string) {
+		for _, token := range tokens {
+			g.HideLatest("session", NewSecret(token))
+		}
+	}
+	hide("token-1", "token-2", "token-2", "token-3", "token-4", "token-5", "token-6", "token-7", "token-8", "token-9")
+	g.HideLatest("other", NewSecret("token-other"))
+	g.HideLatest("short", NewSecret("0"))
+	g.Hide(NewSecret("late-secret"))
+	const want = "token-1 *** *** *** *** *** 0"
+	if got := g.Redact("token-1 token-2 token-9 token-other lasting-secret late-secret 0"); got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+	hide("token-2", "token-10")
+	if got := g.Redact("token-3 token-2 token-10 token-4"); got != "token-3 *** *** ***" {
+		t.Errorf("%q: a token that came back is not the newest", got)
+	}
+}
+
 func TestClean(t *testing.T) {
 	g := newGuard(t, Settings{Secrets: []Secret{NewSecret("sesame-open")}})
 	for text, want := range map[string]string{

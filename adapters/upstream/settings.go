@@ -24,7 +24,8 @@ type Settings struct {
 
 	// Concurrency is how many permits may be out at a time. Default 16.
 	Concurrency int `yaml:"concurrency"`
-	// Rate is how many permits are given per second. Default 0: unlimited.
+	// Rate is how many calls go out per second, by all workers together (see Guard.Share): on the average, since what one
+	// command calls, its reads included, goes out at once, and those who come next wait for it. Default 0: unlimited.
 	Rate float64 `yaml:"rate"`
 	// Burst is how many permits may be given at once after a quiet time. Default: Rate, rounded up.
 	Burst int `yaml:"burst"`

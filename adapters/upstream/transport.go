@@ -95,7 +95,17 @@ func (d *dialer) open(ctx context.Context, network, addr string) (*meter, error)
 	if err != nil {
 		return nil, &unconnected{stage: connectStage(err), cause: err}
 	}
+	if tcp, ok := conn.(*net.TCPConn); ok {
+		forgetAtClose(tcp)
+	}
 	return &meter{Conn: conn}, nil
+}
+
+// forgetAtClose has the system drop what it has not delivered when the connection is closed, or the process dies. By
+// default it goes on trying to deliver for minutes: a request on its way when a cable was cut would arrive when the cable
+// is back, long after a read has shown that nothing was done.
+func forgetAtClose(c *net.TCPConn) {
+	_ = c.SetLinger(0) // a connection that takes no options is a broken one, and the first write says so
 }
 
 // tls opens a connection and shakes hands. The meter it returns counts what is written into TLS, so that neither the
@@ -126,6 +136,18 @@ type meter struct {
 	net.Conn
 	below *meter // what carries a TLS connection; nil otherwise
 	count atomic.Int64
+	heard atomic.Int64 // count as it was when the first byte came since a call took the connection; unheard before that
+}
+
+// unheard says that nothing was read from a connection since a call took it.
+const unheard = -1
+
+func (m *meter) Read(b []byte) (int, error) {
+	n, err := m.Conn.Read(b)
+	if n > 0 {
+		m.heard.CompareAndSwap(unheard, m.count.Load())
+	}
+	return n, err
 }
 
 func (m *meter) Write(b []byte) (int, error) {

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -30,6 +31,8 @@ type AppOptions struct {
 	Connect func(natsjs.ConnectOptions) (*nats.Conn, error)
 	// Dial opens connections to upstreams. Default: a net.Dialer.
 	Dial upstream.Dial
+	// Clock is what time it is, see handlers.Config. Default time.Now.
+	Clock func() time.Time
 	// Logger gets what the worker has to say. Default slog.Default.
 	Logger *slog.Logger
 	// WatchEvery is how often open doubts and dead letters are counted for the metrics. Default 1 minute; negative
@@ -37,21 +40,28 @@ type AppOptions struct {
 	WatchEvery time.Duration
 }
 
-// App is the whole worker: it serves every upstream's commands from NATS, with health and metrics beside. It is made by
+// App is the whole worker: it serves the commands of every upstream that is configured, from NATS, with health and metrics beside. It is made by
 // NewApp and run once. It has no signal handling, and listens nowhere where worker.http_addr is "none"; it runs inside a
 // testing/synctest bubble, given connections that do.
 type App struct {
 	AppOptions
 	name     string
-	stations []*station // one per upstream
+	began    time.Time
+	stations []*station // one per upstream that is configured
+	clients  clients    // of theirs
 	topology *natsjs.Topology
 	schemas  *schemas.Set
 	metrics  *metrics
+	charges  *natsjs.Task // nil where this worker does not tell of charges
 	listener net.Listener // nil: no health and metrics over HTTP
 	dials    *dials
+	refusals *refusals
+	shortage shortage
 
 	ready     chan struct{}
 	readyOnce sync.Once
+	namesake  atomic.Pointer[natsjs.NameTakenError] // another worker of this one's name; nil: none
+	stored    atomic.Int64                          // when NATS last stored something for this worker, in nanoseconds since 1970; 0: not yet
 	killed    context.Context
 	kill      context.CancelFunc
 
@@ -77,8 +87,8 @@ func NewApp(o AppOptions) (*App, error) {
 	o.Logger = cmp.Or(o.Logger, slog.Default())
 	o.WatchEvery = cmp.Or(o.WatchEvery, time.Minute)
 	a := &App{
-		AppOptions: o, name: cmp.Or(o.Config.Worker.Name, workerName(randomName())),
-		ready: make(chan struct{}), dials: newDials(o.Dial),
+		AppOptions: o, name: cmp.Or(o.Config.Worker.Name, workerName(randomName())), began: time.Now(),
+		ready: make(chan struct{}), dials: newDials(o.Dial), refusals: newRefusals(o.Config.names(), o.Logger),
 	}
 	a.killed, a.kill = context.WithCancel(context.Background())
 	return a, a.build()
@@ -91,17 +101,16 @@ func (a *App) build() (err error) {
 	if a.schemas, err = schemas.New(); err != nil {
 		return err
 	}
-	for kind, policy := range a.Config.Retry.policies() {
-		if err := policy.Validate(); err != nil {
-			return fmt.Errorf("retry.%s: %w", kind, err)
-		}
-	}
-	tvms, err := a.newTVMS()
-	if err != nil {
+	if err := a.Config.Retry.check(); err != nil {
 		return err
 	}
-	a.stations = []*station{tvms}
+	if err := a.buildStations(); err != nil {
+		return err
+	}
 	a.metrics = newMetrics(a.stations)
+	if a.tellsCharges() {
+		a.metrics.charges = newChargeMetrics(a.metrics.registry)
+	}
 	if addr := a.Config.Worker.HTTPAddr; addr != noListen {
 		if a.listener, err = (&net.ListenConfig{}).Listen(context.Background(), "tcp", addr); err != nil {
 			return hinted(fmt.Errorf("worker.http_addr: %w", err), "choose another address, port 0 for a free one, or \"none\"")
@@ -196,6 +205,9 @@ func (a *App) work(ctx context.Context) error {
 	js, err := jetstream.New(conn)
 	if err != nil {
 		return err
+	}
+	if err := a.checkProduction(ctx, js); err != nil {
+		return endedBy(ctx, err)
 	}
 	if err := a.applyTopology(ctx, js); err != nil {
 		return endedBy(ctx, err)

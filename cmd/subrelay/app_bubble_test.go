@@ -24,6 +24,8 @@ type pipes struct {
 	conns chan net.Conn
 	done  chan struct{}
 	down  atomic.Bool // no connection can be made
+	// broken, if set, is what connecting comes to; it may connect by open.
+	broken atomic.Pointer[func(ctx context.Context, open func(context.Context) (net.Conn, error)) (net.Conn, error)]
 }
 
 func newPipes() *pipes { return &pipes{conns: make(chan net.Conn), done: make(chan struct{})} }
@@ -32,6 +34,13 @@ func (p *pipes) dial(ctx context.Context, _, _ string) (net.Conn, error) {
 	if p.down.Load() {
 		return nil, errors.New("connection refused")
 	}
+	if broken := p.broken.Load(); broken != nil {
+		return (*broken)(ctx, p.open)
+	}
+	return p.open(ctx)
+}
+
+func (p *pipes) open(ctx context.Context) (net.Conn, error) {
 	here, there := net.Pipe()
 	select {
 	case p.conns <- there:

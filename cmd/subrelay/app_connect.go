@@ -30,6 +30,8 @@ func (a *App) connect(ctx context.Context, lost chan<- error) (*nats.Conn, error
 	options.Name = "subrelay worker " + a.name
 	options.Logger = a.Logger
 	options.OnReconnect = a.reconnected
+	options.OnRefused = a.refusals.note
+	options.OnDisconnect = func(error) { a.refusals.clear() }
 	options.OnClosed = func() {
 		select {
 		case lost <- a.lostError():
@@ -91,7 +93,12 @@ func (a *App) reconnected() {
 // is left to do. While the broker does not answer it tries again.
 func (a *App) applyTopology(ctx context.Context, js jetstream.JetStream) error {
 	for {
-		err := a.applyOnce(ctx, js)
+		limited, cancel := a.refusals.orRefused(ctx)
+		err := a.applyOnce(limited, js)
+		cancel()
+		if refused, ok := a.refusals.first(); ok && err != nil {
+			return notPermitted(refused)
+		}
 		if events.KindOf(err) != events.Unavailable || ctx.Err() != nil {
 			return err
 		}

@@ -2,8 +2,7 @@ package main
 
 import (
 	"context"
-	"fmt"
-	"sync/atomic"
+	"errors"
 	"time"
 
 	"github.com/google/uuid"
@@ -11,48 +10,22 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"subrelay/adapters/natsjs"
-	"subrelay/adapters/tvms"
-	"subrelay/adapters/upstream"
 	"subrelay/events"
 	"subrelay/handlers"
 )
 
-// station is one upstream as this worker serves it.
-type station struct {
-	name     events.Upstream
-	guard    *upstream.Guard
-	families []handlers.Family
-	lanes    atomic.Pointer[natsjs.Lanes] // nil until connected
-}
-
-func (s *station) kinds() []events.Kind {
-	var kinds []events.Kind
-	for _, f := range s.families {
-		kinds = append(kinds, f.Spec().Kind)
-	}
-	return kinds
-}
-
-// newTVMS builds the upstream tvms, and what it serves.
-func (a *App) newTVMS() (*station, error) {
-	settings := a.Config.TVMS.Guard
-	settings.Name, settings.Logger, settings.DialContext = events.TVMS, a.Logger, a.dials.open
-	guard, err := upstream.New(settings)
-	if err != nil {
-		return nil, err
-	}
-	client, _, err := tvms.New(a.Config.TVMS.API, guard) // its warnings are logged too
-	if err != nil {
-		return nil, fmt.Errorf("settings of upstream tvms: %w", err)
-	}
-	renew := handlers.Renew{Renewer: client}
-	if client.ReadBack() && !client.Async() {
-		renew.Reader, renew.SettleAfter, renew.GiveUp = client, client.SettleAfter(), client.GiveUpAfter()
-	}
-	return &station{name: events.TVMS, guard: guard, families: []handlers.Family{renew}}, nil
-}
-
 func randomName() string { return uuid.NewString()[:8] }
+
+// clockError is how wrong the clocks of billing, broker and workers may be, in sum, before a command that the ledger has
+// forgotten could run again.
+const clockError = 2 * time.Hour
+
+// remembered is up to which age of a command its history is surely there. The stream counts from when it stored a record,
+// by its own clock, and a command's age is counted from its time, which may lie in the future, by the worker's: with the
+// stream's own limit, a command repeated at that very age would have no history, and would not be stale.
+func remembered(maxAge time.Duration) time.Duration {
+	return maxAge - min(clockError+events.MaxFuture, maxAge/4)
+}
 
 // assemble builds what needs the broker: ledger, dead letters, dispatcher, and the lanes of each upstream.
 func (a *App) assemble(js jetstream.JetStream) error {
@@ -65,12 +38,15 @@ func (a *App) assemble(js jetstream.JetStream) error {
 		Families: a.families(), Ledger: ledger, Schemas: a.schemas,
 		DeadLetters: natsjs.NewDeadLetters(js, natsjs.DeadSettings{Names: a.Config.names(), PublishTimeout: w.PublishTimeout}),
 		Policies:    a.Config.Retry.policies(), Worker: a.name, Source: w.Source,
-		Memory: a.topology.Settings().OutcomesMaxAge, CallTimeout: a.callTimeout(),
+		Memory: remembered(a.topology.Settings().OutcomesMaxAge), CallTimeout: a.callTimeout(),
 		PublishTimeout: w.PublishTimeout, Election: w.Election, ClosedFor: a.closedFor,
-		Logger: a.Logger, Observer: a.metrics,
+		Clock: a.Clock, Logger: a.Logger, Observer: a.metrics,
 	})
 	if err != nil {
 		return err
+	}
+	if a.tellsCharges() {
+		a.charges = a.chargesTask(js, ledger)
 	}
 	for _, s := range a.stations {
 		lanes, err := natsjs.NewLanes(a.laneSettings(js, s, dispatcher))
@@ -121,22 +97,37 @@ func (a *App) laneSettings(js jetstream.JetStream, s *station, d *handlers.Dispa
 			}
 			return permit, nil
 		},
-		Killed: a.killed,
+		Settle: d.SettleWait(), Killed: a.killed,
 		Repair: func(ctx context.Context) error { return a.applyOnce(ctx, js) },
 		Logger: a.Logger, Acked: a.metrics.acked,
+		Window: t.MaxAckPending, KeyAlarm: a.Config.Worker.KeyAlarm, Alarmed: func(which natsjs.Alarm) { a.metrics.alarmed(s.name, which) },
 	}
 }
 
 // deliver runs everything that works beside each other, until ctx ends or the connection is lost for good.
 func (a *App) deliver(ctx context.Context, js jetstream.JetStream, lost <-chan error) error {
+	queries, err := a.newQueries(js.Conn())
+	if err != nil {
+		return endedBy(ctx, err)
+	}
 	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return queries.Run(ctx) })
 	for _, s := range a.stations {
 		group.Go(func() error { return s.lanes.Load().Run(ctx) })
 	}
-	presence := &natsjs.Presence{JetStream: js, Names: a.Config.names(), Worker: a.name, Logger: a.Logger, Changed: a.share}
-	group.Go(func() error { return presence.Run(ctx) })
+	if a.charges != nil {
+		group.Go(func() error { return a.charges.Run(ctx) })
+	}
+	presence := &natsjs.Presence{
+		JetStream: js, Names: a.Config.names(), Worker: a.name, Upstreams: a.upstreams(), Logger: a.Logger,
+		Changed: a.share, Settled: a.shareSettled, Status: a.status, Stored: func() { a.stored.Store(time.Now().UnixNano()) },
+		Namesake: a.namesake.Store,
+	}
+	group.Go(func() error { return ownName(presence.Run(ctx)) })
 	group.Go(func() error { return a.watch(ctx, js) })
+	group.Go(func() error { return a.watchShortage(ctx, js) })
 	group.Go(func() error { return a.purge(ctx, js) })
+	group.Go(func() error { return a.askAgain(ctx, js.Conn()) })
 	group.Go(func() error {
 		select {
 		case <-ctx.Done():
@@ -149,14 +140,12 @@ func (a *App) deliver(ctx context.Context, js jetstream.JetStream, lost <-chan e
 	return group.Wait()
 }
 
-// share takes this worker's share of the partitions, given all workers present.
-func (a *App) share(workers []string) {
-	a.Logger.Info("workers present", "workers", workers, "self", a.name)
-	for _, s := range a.stations {
-		partitions := a.topology.Settings().Partitions
-		s.lanes.Load().Own(natsjs.Assign(workers, partitions, string(s.name))[a.name])
+// ownName says what to do where another worker has the name.
+func ownName(err error) error {
+	if taken := (*natsjs.NameTakenError)(nil); errors.As(err, &taken) {
+		return hinted(err, "give each worker a name of its own (worker.name, --name), or none, and it makes one; or end the other first")
 	}
-	a.markReady()
+	return err
 }
 
 // every calls do at once and then at each interval, until ctx ends. What fails is told, and tried again next time.

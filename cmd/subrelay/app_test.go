@@ -235,7 +235,7 @@ func (p *program) wait() int {
 
 func TestUpAsAProcess(t *testing.T) {
 	store := filepath.Join(t.TempDir(), "store")
-	args := []string{"up", "--store", store, "--nats-addr", "127.0.0.1:0", "--sandbox-addr", "127.0.0.1:0", "--http-addr", "127.0.0.1:0", "-o", "json"}
+	args := []string{"up", "--store", store, "--nats-addr", "127.0.0.1:0", "--sandbox-addr", "127.0.0.1:0", "--crmcom-addr", "127.0.0.1:0", "--http-addr", "127.0.0.1:0", "-o", "json"}
 	p := startProgram(t, nil, args...)
 	line, err := p.stdout.ReadString('\n')
 	if err != nil {
@@ -246,8 +246,15 @@ func TestUpAsAProcess(t *testing.T) {
 		t.Fatal(err)
 	}
 	runLine(t, "", "--nats", at.NATS, "publish", "renew", "--customer", "C-10042", "--months", "1", "--id", "one", "--wait").want(t, exitDone, "succeeded", "")
-	if _, books := fetch(t, at.Sandbox+"/_books"); !strings.Contains(books, "C-10042") {
-		t.Errorf("books: %s", books)
+	runLine(t, "", "--nats", at.NATS, "publish", "swap", "--subscription", "S0000012345", "--from", "code=INTERNET_100", "--to", "code=INTERNET_200", "--wait").want(t, exitDone, "succeeded", "")
+	runLine(t, "", "--nats", at.NATS, "publish", "netflix-create", "--customer", "cust-77", "--wait").want(t, exitDone, "succeeded", "")
+	for upstream, key := range map[string]string{at.Sandbox: "C-10042", at.CRMCOM: "S0000012345"} {
+		if _, books := fetch(t, upstream+"/_books"); !strings.Contains(books, key) {
+			t.Errorf("books: %s", books)
+		}
+	}
+	if said := p.stderr.String(); said != "" {
+		t.Errorf("it warns: %s", said)
 	}
 	if status, _ := fetch(t, at.HTTP+"/readyz"); status != http.StatusOK {
 		t.Errorf("readyz: %d", status)
@@ -327,8 +334,9 @@ func TestWorkerErrors(t *testing.T) {
 	for name, tt := range map[string]struct{ config, stderr string }{
 		"unknown key":  {"tvms:\n  auth_tokn: x\n", ":2:3: unknown key \"auth_tokn\"\n  did you mean \"auth_token\"?"},
 		"no token":     {"tvms:\n  base_url: http://127.0.0.1:1\n", "tvms.auth_token is missing"},
-		"two tokens":   {"tvms:\n  auth_token: abcdefgh\n  auth_token_file: x\n", "tvms.auth_token and tvms.auth_token_file are both set"},
+		"two tokens":   {"tvms:\n  base_url: http://127.0.0.1:1\n  auth_token: abcdefgh\n  auth_token_file: x\n", "tvms.auth_token and tvms.auth_token_file are both set"},
 		"no such file": {"nats:\n  password_file: /no/such\ntvms:\n  auth_token: abcdefgh\n  base_url: http://127.0.0.1:1\n", "nats.password_file"},
+		"no upstream":  {"tvms:\n  auth_token: abcdefgh\n", "no upstream is configured: tvms.base_url and crmcom.base_url are both empty\n  set one"},
 		"fast retries": {"retry:\n  renew:\n    initial: 1ms\n    max: 2ms\n", "retry.renew"},
 		"plain http":   {"tvms:\n  auth_token: abcdefgh\n  base_url: http://tvms.example\n", "tvms.base_url"},
 	} {
@@ -353,15 +361,23 @@ func TestWorkerErrors(t *testing.T) {
 func TestSandboxCommand(t *testing.T) {
 	var stdout, stderr watched
 	customers := file(t, `{"customers":[{"customer_mapping_id":"C-7","expires":"2030-01-01T00:00:00Z"}]}`)
+	subscriptions := file(t, `{"subscriptions":[{"number":"S-7"}]}`)
 	faults := file(t, `{"script":[{"kind":"error_after"}]}`)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan int)
 	go func() {
 		c := newCLI(strings.NewReader(""), &stdout, &stderr, nil)
-		done <- c.run(ctx, []string{"sandbox", "--addr", "127.0.0.1:0", "--customers", customers, "--faults", faults, "--strict", "-o", "json"})
+		done <- c.run(ctx, []string{"sandbox", "--addr", "127.0.0.1:0", "--crmcom-addr", "127.0.0.1:0", "--customers", customers, "--faults", faults,
+			"--subscriptions", subscriptions, "--crmcom-faults", file(t, `{"script":[{"kind":"hang_after"}]}`), "--strict", "-o", "json"})
 	}()
 	eventually(t, "it says where it is", func() bool { return strings.Contains(stdout.String(), "\n") })
-	at := ran{stdout: stdout.String()}.lines(t)[0]["sandbox"].(string)
+	at, crm := ran{stdout: stdout.String()}.lines(t)[0]["sandbox"].(string), ran{stdout: stdout.String()}.lines(t)[0]["crmcom"].(string)
+	if _, list := fetch(t, crm+"/_subscriptions"); !strings.Contains(list, "S-7") {
+		t.Errorf("subscriptions: %s", list)
+	}
+	if _, plan := fetch(t, crm+"/_faults"); !strings.Contains(plan, "hang_after") {
+		t.Errorf("faults of CRM.COM: %s", plan)
+	}
 	if _, list := fetch(t, at+"/_customers"); !strings.Contains(list, "C-7") {
 		t.Errorf("customers: %s", list)
 	}
@@ -374,10 +390,12 @@ func TestSandboxCommand(t *testing.T) {
 	}
 	for name, args := range map[string][]string{
 		"--customers": {"--customers", "/no/such"}, "--faults": {"--faults", file(t, `{"script":[{"kind":"smoke"}]}`)}, "--addr": {"--addr", "nowhere"},
+		"--crmcom-addr": {"--crmcom-addr", "nowhere"}, "--subscriptions": {"--subscriptions", file(t, `{"subscriptions":[{}]}`)},
+		"--crmcom-faults": {"--crmcom-faults", "/no/such"}, "release": {"--release", "eighteen"},
 	} {
-		got := runLine(t, "", append([]string{"sandbox", "--addr", "127.0.0.1:0"}, args...)...)
+		got := runLine(t, "", append([]string{"sandbox", "--addr", "127.0.0.1:0", "--crmcom-addr", "127.0.0.1:0"}, args...)...)
 		got.want(t, exitError, "", "")
-		if name != "--addr" && !strings.Contains(got.stderr, name) {
+		if !strings.HasSuffix(name, "addr") && !strings.Contains(got.stderr, name) {
 			t.Errorf("%s: %s", name, got.stderr)
 		}
 	}

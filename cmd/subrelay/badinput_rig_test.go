@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"testing"
 	"time"
@@ -60,16 +61,21 @@ func (w *world) between(bad func()) {
 	w.good()
 }
 
+// atLast is the longest, in virtual time, that an outcome is waited for: without a limit virtual time would pass for ever.
+const atLast = 24 * time.Hour
+
 // outcomeOf waits for the final outcome.
 func (w *world) outcomeOf(e event.Event) events.Record {
 	w.Helper()
+	ctx, cancel := context.WithTimeout(w.Context(), atLast)
+	defer cancel()
 	key, err := events.KeyToken(e.Subject())
 	if err != nil {
 		w.Fatal(err)
 	}
-	r, err := w.cl.outcomes.Wait(w.Context(), key, events.CID(e.Source(), e.ID(), e.Subject()))
+	r, err := w.cl.outcomes.Wait(ctx, key, events.CID(e.Source(), e.ID(), e.Subject()))
 	if err != nil {
-		w.Fatal(err)
+		w.Fatalf("no outcome of %s for %s: %v", e.ID(), e.Subject(), err)
 	}
 	return r
 }
@@ -131,6 +137,10 @@ func (w *world) wantLetter(seq uint64, want telling) natsjs.Letter {
 	w.Helper()
 	w.settle(10 * time.Minute)
 	letters, err := w.cl.letters.Get(w.Context(), seq)
+	for until := time.Now().Add(time.Minute); isNotFound(err) && time.Now().Before(until); {
+		time.Sleep(100 * time.Millisecond) // no history says that an id is reused, and the server counts late: see settle
+		letters, err = w.cl.letters.Get(w.Context(), seq)
+	}
 	if err != nil {
 		w.Fatal(err)
 	}
@@ -166,7 +176,7 @@ func (w *world) noRecord(seq uint64) {
 
 // applied is how many effects a customer's book holds.
 func (w *world) applied(customer string) (n int) {
-	for _, e := range w.tvms.Book().Effects() {
+	for _, e := range w.book.Effects() {
 		if e.Applied && e.Key == customer {
 			n++
 		}

@@ -8,11 +8,15 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"subrelay/events"
 )
 
 // benchFlags say what is measured.
 type benchFlags struct {
+	kind                                events.Kind
 	commands, keys, concurrency, rounds int
+	workers, replicas                   int
 	latency                             time.Duration
 	sync                                string
 	memory, verbose                     bool
@@ -31,21 +35,31 @@ func newBenchCommand(c *cli) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "bench",
 		Short: "Measure throughput and latency against the bare floor, in one run",
-		Long: `Measure subrelay, with everything it does switched on, against the floor: the same broker and HTTP operations with the
-same bytes for each command, written as plainly as possible, without order, ledger, breaker and checks. Both run in this
-process, with an embedded NATS server (or the one that --nats names) over TCP, and an imitation of TVMS over HTTP on the
-loopback. Floor and subrelay take turns; figures are medians over the rounds.
+		Long: `Measure subrelay against the floor: the same broker and HTTP operations with the same bytes for each command, written as
+plainly as possible, without order, ledger, breaker and checks. Both run in this process, with an embedded NATS server (or
+the one that --nats names) over TCP, and an imitation of the upstream over HTTP on the loopback: of TVMS, or with --kind
+swap of CRM.COM. subrelay is set as by default: settling, which reads before each call, is off. Floor and subrelay take
+turns; figures are medians over the rounds.
 
 For each round all commands are stored first. The clock runs from the moment the first can be delivered to the last
 outcome, and each round's effects and records are counted afterwards. Percentiles are from publish to outcome, in a pass
 of its own at half the measured rate; its first tenth warms up. Allocations are those of the whole process, the embedded
 server, the imitation and both ends of the connections included, so that only their difference is subrelay's.
 
+With --replicas 3 three embedded servers form a cluster, and every stream is kept by each: it shows what replication
+costs in messages and flushes, on one machine's processors and disk. With --workers the partitions are shared by so many
+workers, and --concurrency too: it shows what sharing costs, since here they have no more processors than one has. The
+clock then begins when each has its share. The floor is one reader of all partitions, whatever --workers says.
+
 Only ratios of one run can be compared with those of another machine. --nats leaves nothing behind: it works on streams
-under a prefix of its own. With --memory the memory of a worker process is measured instead, while its upstream is down
-and every command waits, each of another customer, on a server in a process of its own.`,
+under a prefix of its own. With --memory the memory of a worker and of the server, each in a process of its own, is
+measured instead, with every command for another customer: first while the upstream is down and all commands wait, then
+when they are done and remembered.`,
 		Example: `  subrelay bench
   subrelay bench --latency 20ms --concurrency 64 --sync default
+  subrelay bench --replicas 3 --workers 3 --sync always
+  subrelay bench --nats nats://n1:4222,nats://n2:4222,nats://n3:4222 --replicas 3
+  subrelay bench --kind swap
   subrelay bench --commands 500 --rounds 1 -o json
   subrelay bench --memory`,
 		Args: wantArgs(),
@@ -58,31 +72,49 @@ and every command waits, each of another customer, on a server in a process of i
 					return usagef("--sync and --memory are for servers of our own, and --nats names another")
 				}
 				f.sync = benchSyncServer
+			} else if f.replicas == 0 {
+				f.replicas = 1
 			}
 			return c.bench(cmd.Context(), f)
 		},
 	}
 	flags := cmd.Flags()
+	flags.StringVar((*string)(&f.kind), "kind", string(events.Renew), "what is measured: renew (TVMS) or swap (CRM.COM)")
 	flags.IntVar(&f.commands, "commands", 10_000, "commands of each round; with --memory 100000")
 	flags.IntVar(&f.keys, "keys", 2000, "customers they are for, in turn")
 	flags.IntVar(&f.concurrency, "concurrency", 64, "calls at the same time, of the floor as of subrelay")
 	flags.IntVar(&f.rounds, "rounds", 5, "rounds of each")
+	flags.IntVar(&f.workers, "workers", 1, "workers that share the partitions and the concurrency, in this process")
+	flags.IntVar(&f.replicas, "replicas", 0, "replicas of every stream: 1, or 3 on three embedded servers (default 1; with --nats what the configuration says)")
 	flags.DurationVar(&f.latency, "latency", 0, "how long the imitation takes for a call; the share of concurrency/latency that is reached is printed too")
 	flags.StringVar(&f.sync, "sync", benchSyncBoth, "when the embedded server flushes to the disk: default (every 2 minutes), always (before each acknowledgement), or both in turn")
 	flags.BoolVar(&f.memory, "memory", false, "measure a worker's memory instead")
 	flags.BoolVarP(&f.verbose, "verbose", "v", false, "show what the workers log")
 	_ = cmd.RegisterFlagCompletionFunc("sync", cobra.FixedCompletions(
 		[]cobra.Completion{benchSyncBoth, benchSyncDefault, benchSyncAlways}, cobra.ShellCompDirectiveNoFileComp))
+	_ = cmd.RegisterFlagCompletionFunc("kind", cobra.FixedCompletions(
+		[]cobra.Completion{string(events.Renew), string(events.Swap)}, cobra.ShellCompDirectiveNoFileComp))
 	cmd.AddCommand(newBenchServerCommand(c))
 	return cmd
 }
 
 func (f *benchFlags) check() error {
+	_, known := benchKinds()[f.kind]
 	switch {
+	case !known:
+		return usagef("--kind is %q, and must be renew or swap", f.kind)
+	case f.memory && f.kind != events.Renew:
+		return usagef("--memory measures renewals only")
 	case f.commands < 100:
 		return usagef("--commands is %d, and must be 100 at least", f.commands)
 	case f.keys < 1 || f.concurrency < 1 || f.rounds < 1:
 		return usagef("--keys, --concurrency and --rounds must be 1 at least")
+	case f.workers < 1 || f.workers > f.concurrency:
+		return usagef("--workers is %d, and must be 1 to --concurrency, %d", f.workers, f.concurrency)
+	case f.sync != benchSyncServer && f.replicas != 1 && f.replicas != 3:
+		return usagef("--replicas is %d, and must be 1 or 3", f.replicas)
+	case f.memory && (f.workers != 1 || f.replicas != 1):
+		return usagef("--memory measures one worker on one server")
 	case f.latency < 0:
 		return usagef("--latency must not be negative")
 	case !slices.Contains([]string{benchSyncBoth, benchSyncDefault, benchSyncAlways, benchSyncServer}, f.sync):

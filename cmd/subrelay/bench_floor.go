@@ -1,7 +1,9 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
@@ -23,10 +25,12 @@ import (
 // warm-up.
 type benchSample struct {
 	once     sync.Once
-	uri      string // of the request, with key in it
+	uri      string // of the request
 	header   http.Header
-	key      string
+	body     []byte
+	token    string // in the body; "" where there is none
 	attempt  string // the reference of the attempt
+	key      string
 	started  []byte // the two records
 	finished []byte
 }
@@ -37,23 +41,43 @@ func (s *benchSample) watch(next http.Handler) http.Handler {
 		return next
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		s.once.Do(func() {
-			s.uri, s.header = r.URL.RequestURI(), r.Header.Clone()
-			s.key, s.attempt = r.URL.Query().Get("customermappingid"), r.Header.Get("X-Request-Id")
-		})
+		if !strings.Contains(r.URL.Path, "/authentication/") {
+			s.once.Do(func() { s.take(r) })
+		}
 		next.ServeHTTP(w, r)
 	})
+}
+
+func (s *benchSample) take(r *http.Request) {
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		return // the warm-up will fail
+	}
+	r.Body = io.NopCloser(bytes.NewReader(body))
+	s.uri, s.header, s.body, s.attempt = r.URL.RequestURI(), r.Header.Clone(), body, r.Header.Get("X-Request-Id")
+	var named struct {
+		Token string `json:"token"`
+	}
+	if json.Unmarshal(body, &named) == nil {
+		s.token = named.Token
+	}
+}
+
+// cid is the command's.
+func (s *benchSample) cid() string {
+	cid, _, _ := strings.Cut(s.attempt, ".")
+	return cid
 }
 
 // warmUp runs a small round of subrelay itself, and keeps what it has sent as the sample for the floor.
 func (s *benchStage) warmUp(ctx context.Context) error {
 	s.sample = &benchSample{}
-	set, err := s.newSet(ctx, 0)
+	n := min(s.f.commands, 500)
+	set, err := s.newSet(ctx, n, 0)
 	if err != nil {
 		return err
 	}
 	defer set.end(ctx)
-	n := min(s.f.commands, 500)
 	if err := set.fill(ctx, n, s.f.keys); err != nil {
 		return err
 	}
@@ -64,13 +88,15 @@ func (s *benchStage) warmUp(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	cid, _, _ := strings.Cut(s.sample.attempt, ".")
 	for status, into := range map[events.Status]*[]byte{events.Started: &s.sample.started, events.Succeeded: &s.sample.finished} {
-		msg, err := stream.GetLastMsgForSubject(ctx, set.names.Outcome("*", string(status), s.sample.key, cid))
+		msg, err := stream.GetLastMsgForSubject(ctx, set.names.Outcome("*", string(status), "*", s.sample.cid()))
 		if err != nil {
 			return fmt.Errorf("the record %s of the warm-up: %w", status, err)
 		}
 		*into = msg.Data
+		if _, _, s.sample.key, _, err = set.names.ParseOutcome(msg.Subject); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -80,7 +106,7 @@ const floorAckWait = 10 * time.Minute
 
 // floor is one round without subrelay.
 func (s *benchStage) floor(ctx context.Context, n int) (benchRound, error) {
-	set, err := s.newSet(ctx, floorAckWait)
+	set, err := s.newSet(ctx, n, floorAckWait)
 	if err != nil {
 		return benchRound{}, err
 	}
@@ -93,6 +119,11 @@ func (s *benchStage) floor(ctx context.Context, n int) (benchRound, error) {
 		return benchRound{}, err
 	}
 	defer f.conn.Close()
+	if login := s.kind.login; login != nil {
+		if f.token, err = login(ctx, f.client, set.server.URL()); err != nil {
+			return benchRound{}, err
+		}
+	}
 	round, err := measured(n, func() (time.Duration, error) { return f.run(ctx, n) })
 	if err == nil {
 		err = set.count(ctx, n)
@@ -108,8 +139,9 @@ type benchFloor struct {
 	conn   *nats.Conn
 	js     jetstream.JetStream
 	client *http.Client
-	head   string // the request's URL before and after the key
-	tail   string
+	url    benchForm // of the request, with the key
+	body   benchForm // with the key, the cid and the token
+	token  string
 	queue  chan jetstream.Msg
 	done   atomic.Int64
 }
@@ -124,8 +156,11 @@ func newBenchFloor(set *benchSet, n int) (*benchFloor, error) {
 		return nil, err
 	}
 	f.client = &http.Client{Transport: &http.Transport{MaxIdleConns: set.stage.f.concurrency, MaxIdleConnsPerHost: set.stage.f.concurrency}}
-	f.head, f.tail, _ = strings.Cut(set.server.URL()+f.sample.uri, f.sample.key)
-	f.js, err = jetstream.New(f.conn)
+	f.url = newBenchForm([]byte(set.server.URL()+f.sample.uri), f.sample.key)
+	f.body = newBenchForm(f.sample.body, f.sample.key, f.sample.cid(), f.sample.token)
+	if f.js, err = jetstream.New(f.conn); err != nil {
+		f.conn.Close()
+	}
 	return f, err
 }
 
@@ -150,7 +185,7 @@ func (f *benchFloor) run(ctx context.Context, n int) (took time.Duration, err er
 // consume takes commands from the consumers until n are done.
 func (f *benchFloor) consume(ctx context.Context, n int) error {
 	for p := range f.set.topology.Settings().Partitions {
-		consumer, err := f.js.Consumer(ctx, f.set.names.Commands(), f.set.names.Consumer(events.TVMS, p))
+		consumer, err := f.js.Consumer(ctx, f.set.names.Commands(), f.set.names.Consumer(f.set.stage.kind.upstream, p))
 		if err != nil {
 			return err
 		}
@@ -200,7 +235,7 @@ func (f *benchFloor) command(ctx context.Context, msg jetstream.Msg) error {
 
 func (f *benchFloor) publish(ctx context.Context, status events.Status, key, id string, after uint64, data []byte) (uint64, error) {
 	ack, err := f.js.PublishMsg(ctx, &nats.Msg{
-		Subject: f.set.names.Ledger(events.Renew, status, key, id),
+		Subject: f.set.names.Ledger(f.set.stage.kind.kind, status, key, id),
 		Header: nats.Header{
 			"Content-Type":                          {"application/cloudevents+json"},
 			jetstream.ExpectedLastSubjSeqHeader:     {strconv.FormatUint(after, 10)},
@@ -215,7 +250,11 @@ func (f *benchFloor) publish(ctx context.Context, status events.Status, key, id 
 }
 
 func (f *benchFloor) call(ctx context.Context, key, id string) error {
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, f.head+key+f.tail, http.NoBody)
+	var body io.Reader = http.NoBody
+	if len(f.sample.body) > 0 {
+		body = bytes.NewReader(f.body.with(key, id, f.token))
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, string(f.url.with(key)), body)
 	if err != nil {
 		return err
 	}

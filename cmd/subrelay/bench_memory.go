@@ -3,7 +3,6 @@ package main
 import (
 	"bufio"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -18,7 +17,6 @@ import (
 	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
-	"github.com/spf13/cobra"
 
 	"subrelay/adapters/natsjs"
 )
@@ -35,87 +33,132 @@ type benchMemoryResult struct {
 	HeapInUse    float64 `json:"heap_in_use_bytes"`
 	HeapLive     float64 `json:"heap_allocated_bytes"`
 	GoSys        float64 `json:"go_sys_bytes"` // all that the Go runtime has taken from the system
-	Seconds      float64 `json:"seconds"`      // watched for
-	CPUs         int     `json:"cpus"`
-	Version      string  `json:"version"`
-	Go           string  `json:"go"`
+	// Server is the server's process.
+	Server  benchServerMemory `json:"server"`
+	Seconds float64           `json:"seconds"` // watched for
+	CPUs    int               `json:"cpus"`
+	Version string            `json:"version"`
+	Go      string            `json:"go"`
 }
 
-// benchMemory measures a worker in a process of its own, whose upstream refuses every connection.
+// benchMemory measures a worker in a process of its own, whose upstream refuses every connection; and the server, empty,
+// with all commands waiting, and with all of them done by another worker, whose upstream is an imitation.
 func (c *cli) benchMemory(ctx context.Context, f benchFlags, log *slog.Logger) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	tell := c.newNarrator(time.Now())
-	server, err := startChild(ctx, c.stderr, f.verbose, nil, "bench", "server")
+	server, err := startBenchServer(ctx, c.stderr, f.verbose)
 	if err != nil {
 		return err
 	}
 	defer server.end()
-	var at addresses
-	if err := json.Unmarshal(server.line, &at); err != nil {
-		return fmt.Errorf("the server's addresses: %w", err)
-	}
-	tell.sayf("storing %d commands of %d bytes, each of another customer", f.commands, benchCommandBytes)
-	if err := fillForMemory(ctx, at.NATS, f.commands, log); err != nil {
-		return err
-	}
-	httpAddr, err := freeAddr()
+	cl, err := connectForMemory(ctx, server.url, log)
 	if err != nil {
 		return err
+	}
+	defer cl.close()
+	var memory benchServerMemory
+	if memory.Empty, err = server.memory(); err != nil {
+		return err
+	}
+	tell.sayf("storing %d commands of %d bytes, each of another customer", f.commands, benchCommandBytes)
+	if err := fillForMemory(ctx, cl, f.commands); err != nil {
+		return err
+	}
+	result, err := c.waitingWorker(ctx, f, server.url, tell)
+	if err != nil {
+		return err
+	}
+	if memory.Waiting, err = server.settled(ctx, f.commands); err != nil {
+		return err
+	}
+	tell.sayf("another worker does them all")
+	if err := c.doAll(ctx, f, cl, server.url); err != nil {
+		return err
+	}
+	if memory.Done, err = server.settled(ctx, f.commands); err != nil {
+		return err
+	}
+	memory.scale(f.commands)
+	result.Commands, result.CommandBytes, result.Server = f.commands, benchCommandBytes, memory
+	return c.printMemory(result)
+}
+
+// waitingWorker watches a worker whose upstream is down.
+func (c *cli) waitingWorker(ctx context.Context, f benchFlags, url string, tell *narrator) (benchMemoryResult, error) {
+	httpAddr, err := freeAddr()
+	if err != nil {
+		return benchMemoryResult{}, err
 	}
 	upstreamAddr, err := freeAddr() // nobody listens there
 	if err != nil {
-		return err
+		return benchMemoryResult{}, err
 	}
-	worker, err := startChild(ctx, c.stderr, f.verbose, []string{
-		"SUBRELAY_NATS_URL=" + at.NATS, "SUBRELAY_WORKER_HTTP_ADDR=" + httpAddr,
-		"SUBRELAY_TVMS_BASE_URL=http://" + upstreamAddr, "SUBRELAY_TVMS_AUTH_TOKEN=" + sandboxToken,
-	}, "worker")
+	worker, err := startChild(ctx, c.stderr, f.verbose, benchWorkerEnv(url, httpAddr, "http://"+upstreamAddr), "worker")
 	if err != nil {
-		return err
+		return benchMemoryResult{}, err
 	}
 	defer worker.end()
 	tell.sayf("a worker runs in process %d, its upstream refuses connections; watching its memory", worker.cmd.Process.Pid)
-	result, err := watchMemory(ctx, worker, httpAddr)
-	if err != nil {
-		return err
+	return watchMemory(ctx, worker, httpAddr)
+}
+
+func benchWorkerEnv(url, httpAddr, upstream string) []string {
+	return []string{
+		"SUBRELAY_NATS_URL=" + url, "SUBRELAY_WORKER_HTTP_ADDR=" + httpAddr,
+		"SUBRELAY_TVMS_BASE_URL=" + upstream, "SUBRELAY_TVMS_AUTH_TOKEN=" + sandboxToken, "SUBRELAY_TVMS_CONCURRENCY=64",
 	}
-	result.Commands, result.CommandBytes = f.commands, benchCommandBytes
-	return c.printMemory(result)
 }
 
 func (c *cli) printMemory(r benchMemoryResult) error {
 	if c.wantJSON {
 		return c.printJSON(r)
 	}
-	mb := func(bytes float64) string { return fmt.Sprintf("%.1f MB", bytes/1e6) }
-	return c.printTable([]string{"MEMORY OF THE WORKER", ""}, [][]string{
+	err := c.printTable([]string{"MEMORY OF THE WORKER", ""}, [][]string{
 		{"commands waiting", fmt.Sprintf("%d of %d bytes, %d of them delivered to the worker", r.Commands, r.CommandBytes, r.Delivered)},
-		{"resident, at its highest", mb(r.RSS)},
-		{"Go heap in use", mb(r.HeapInUse)},
-		{"Go heap allocated", mb(r.HeapLive)},
-		{"taken by the Go runtime", mb(r.GoSys)},
+		{"resident, at its highest", megabytes(r.RSS)},
+		{"Go heap in use", megabytes(r.HeapInUse)},
+		{"Go heap allocated", megabytes(r.HeapLive)},
+		{"taken by the Go runtime", megabytes(r.GoSys)},
+	})
+	if err != nil {
+		return err
+	}
+	s := r.Server
+	row := func(what string, m processMemory, million string) []string {
+		return []string{what, megabytes(m.Heap), megabytes(m.RSS), million}
+	}
+	return c.printTable([]string{"MEMORY OF THE SERVER", "HEAP", "RESIDENT", "HEAP FOR A MILLION"}, [][]string{
+		row("empty", s.Empty, ""),
+		row("all commands waiting", s.Waiting, megabytes(s.WaitingMillion)),
+		row("all done and remembered", s.Done, megabytes(s.DoneMillion)),
 	})
 }
 
-func fillForMemory(ctx context.Context, url string, n int, log *slog.Logger) error {
+func megabytes(bytes float64) string { return fmt.Sprintf("%.1f MB", bytes/1e6) }
+
+func connectForMemory(ctx context.Context, url string, log *slog.Logger) (*client, error) {
 	conn, err := natsjs.Connect(natsjs.ConnectOptions{URL: url, Name: "subrelay bench", Logger: log})
 	if err != nil {
-		return err
+		return nil, err
 	}
-	defer conn.Close()
 	cl, err := newClient(Config{}.withDefaults(), conn)
 	if err != nil {
-		return err
+		conn.Close()
+		return nil, err
 	}
 	topology, err := cl.config.topology()
+	if err == nil {
+		_, err = topology.Apply(ctx, cl.js)
+	}
 	if err != nil {
-		return err
+		cl.close()
 	}
-	if _, err := topology.Apply(ctx, cl.js); err != nil {
-		return err
-	}
-	result, err := cl.publisher.PublishAll(ctx, benchCommands(n, n), natsjs.Batch{InFlight: 256})
+	return cl, err
+}
+
+func fillForMemory(ctx context.Context, cl *client, n int) error {
+	result, err := cl.publisher.PublishAll(ctx, benchCommands(benchRenew(), n, n), natsjs.Batch{InFlight: 256})
 	if err == nil && result.Stored != n {
 		err = fmt.Errorf("%d of %d commands were stored", result.Stored, n)
 	}
@@ -200,7 +243,8 @@ func freeAddr() (string, error) {
 // with, and where its standard input ends.
 type child struct {
 	cmd   *exec.Cmd
-	stdin io.Closer
+	stdin io.WriteCloser
+	out   *bufio.Reader
 	line  []byte // the first it printed; nil for a worker, which prints nothing
 	ended chan error
 }
@@ -228,8 +272,9 @@ func startChild(ctx context.Context, stderr io.Writer, verbose bool, env []strin
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}
+	c.out = bufio.NewReader(out)
 	if args[0] == "bench" {
-		c.line, err = bufio.NewReader(out).ReadBytes('\n')
+		c.line, err = c.out.ReadBytes('\n')
 	}
 	go func() { c.ended <- cmd.Wait() }()
 	if err != nil {
@@ -245,36 +290,5 @@ func (c *child) end() {
 	_ = c.cmd.Process.Signal(os.Interrupt) // it may have ended
 	if err, ok := <-c.ended; ok {
 		c.ended <- err
-	}
-}
-
-// newBenchServerCommand is the server of bench --memory in its own process. It is no command for people.
-func newBenchServerCommand(c *cli) *cobra.Command {
-	return &cobra.Command{
-		Use:     "server",
-		Short:   "Run the server of bench --memory until standard input ends",
-		Example: "  subrelay bench server",
-		Hidden:  true,
-		Args:    wantArgs(),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			broker, err := natsjs.StartServer(natsjs.ServerSettings{Addr: "127.0.0.1:0", LazySync: true})
-			if err != nil {
-				return err
-			}
-			defer broker.Shutdown()
-			if err := c.printJSON(addresses{NATS: broker.URL()}); err != nil {
-				return err
-			}
-			over := make(chan struct{})
-			go func() {
-				_, _ = io.Copy(io.Discard, c.stdin) // its end is all we wait for
-				close(over)
-			}()
-			select {
-			case <-over:
-			case <-cmd.Context().Done():
-			}
-			return nil
-		},
 	}
 }

@@ -15,17 +15,17 @@ import (
 	"subrelay/events"
 )
 
-// pace publishes commands at rate per second while a worker runs, and measures the time from when each was due to be
+// pace publishes commands at rate per second while workers run, and measures the time from when each was due to be
 // published to when its outcome reached a subscriber.
 func (s *benchStage) pace(ctx context.Context, rate float64) (benchLatency, error) {
-	set, err := s.newSet(ctx, 0)
+	set, err := s.newSet(ctx, s.f.commands, 0)
 	if err != nil {
 		return benchLatency{}, err
 	}
 	defer set.end(ctx)
 	p := &benchPace{set: set, step: time.Duration(float64(time.Second) / rate), due: make(map[string]time.Time, s.f.commands),
 		latency: hdrhistogram.New(1, int64(time.Minute/time.Microsecond), 3)}
-	err = set.withApp(ctx, func(app *App) error { return p.run(ctx, s.f.commands) })
+	err = set.withApps(ctx, func([]*App) error { return p.run(ctx, s.f.commands) })
 	ms := func(q float64) float64 { return float64(p.latency.ValueAtQuantile(q)) / 1000 }
 	return benchLatency{P50: ms(50), P95: ms(95), P99: ms(99), Max: float64(p.latency.Max()) / 1000}, err
 }
@@ -43,7 +43,7 @@ type benchPace struct {
 
 func (p *benchPace) run(ctx context.Context, n int) error {
 	names := p.set.names
-	sub, err := p.set.stage.conn.Subscribe(names.Outcome(string(events.Renew), string(events.Succeeded), "*", "*"), p.outcome)
+	sub, err := p.set.stage.conn.Subscribe(names.Outcome(string(p.set.stage.kind.kind), string(events.Succeeded), "*", "*"), p.outcome)
 	if err != nil {
 		return err
 	}
@@ -76,7 +76,7 @@ func (p *benchPace) publish(ctx context.Context, n int) error {
 	var acks []jetstream.PubAckFuture
 	began := time.Now()
 	i := 0
-	for e := range benchCommands(n, p.set.stage.f.keys) {
+	for e := range benchCommands(p.set.stage.kind, n, p.set.stage.f.keys) {
 		header, data, err := natsjs.EncodeStructured(&e)
 		if err != nil {
 			return err
@@ -90,7 +90,7 @@ func (p *benchPace) publish(ctx context.Context, n int) error {
 		if wait := time.Until(due); wait > 0 && !sleep(ctx, wait) {
 			return ctx.Err()
 		}
-		ack, err := p.set.stage.js.PublishMsgAsync(&nats.Msg{Subject: p.set.names.Command(events.Renew, e.Subject()), Header: header, Data: data})
+		ack, err := p.set.stage.js.PublishMsgAsync(&nats.Msg{Subject: p.set.names.Command(p.set.stage.kind.kind, e.Subject()), Header: header, Data: data})
 		if err != nil {
 			return err
 		}

@@ -6,15 +6,20 @@ import (
 	"strconv"
 
 	"github.com/nats-io/nats-server/v2/server"
+
+	"subrelay/events"
 )
 
 // benchResult is the last line of bench -o json. Its figures at the top are those of the first mode.
 type benchResult struct {
 	benchMode
+	Kind         events.Kind `json:"kind"`
 	Commands     int         `json:"commands"` // per round
 	Keys         int         `json:"keys"`
 	Concurrency  int         `json:"concurrency"`
 	RoundCount   int         `json:"rounds"`
+	Workers      int         `json:"workers"`
+	Replicas     int         `json:"replicas"`      // of every stream; 0 where the given server's configuration says
 	LatencyMS    float64     `json:"latency_ms"`    // of the imitation
 	CommandBytes int         `json:"command_bytes"` // of a command's event, without headers
 	Modes        []benchMode `json:"modes"`
@@ -58,7 +63,7 @@ type benchLatency struct {
 func newBenchResult(f benchFlags) *benchResult {
 	b := readBuild()
 	return &benchResult{
-		Commands: f.commands, Keys: f.keys, Concurrency: f.concurrency, RoundCount: f.rounds,
+		Kind: f.kind, Commands: f.commands, Keys: f.keys, Concurrency: f.concurrency, RoundCount: f.rounds, Workers: f.workers, Replicas: f.replicas,
 		LatencyMS: f.latency.Seconds() * 1000, CommandBytes: benchCommandBytes,
 		CPUs: runtime.NumCPU(), Version: b.Version, Go: b.Go, NATSServer: server.VERSION,
 	}
@@ -90,7 +95,14 @@ func (c *cli) benchTables(r *benchResult) error {
 		}
 	}
 	return c.printLine(`
-%d commands of %d bytes for %d customers in each of %d rounds, %d calls at a time; %d CPUs, %s, NATS server %s
+%d commands (%s) of %d bytes for %d customers in each of %d rounds, %d calls at a time, workers: %d, %s; %d CPUs, %s, NATS server %s
 Percentiles are from publish to outcome, at half the measured rate. Allocations and bytes are per command, of the whole
-process: server, imitation and client included.`, r.Commands, r.CommandBytes, r.Keys, r.RoundCount, r.Concurrency, r.CPUs, r.Go, r.NATSServer)
+process: server, imitation and client included.`, r.Commands, r.Kind, r.CommandBytes, r.Keys, r.RoundCount, r.Concurrency, r.Workers, replicasOf(r.Replicas), r.CPUs, r.Go, r.NATSServer)
+}
+
+func replicasOf(n int) string {
+	if n == 0 {
+		return "replicas as configured"
+	}
+	return fmt.Sprintf("replicas: %d", n)
 }

@@ -16,16 +16,16 @@ import (
 
 	"subrelay/adapters/natsjs"
 	"subrelay/adapters/sandbox"
-	"subrelay/adapters/upstream"
 	"subrelay/events"
 )
 
 // benchStage is what the rounds of one mode run on: a broker, and a connection of the bench's own to it.
 type benchStage struct {
 	f      benchFlags
+	kind   benchKind
 	log    *slog.Logger
 	config Config // of workers, but for prefix and base URL
-	broker *natsjs.Server
+	broker *natsjs.Servers
 	conn   *nats.Conn
 	js     jetstream.JetStream
 	round  int
@@ -34,7 +34,7 @@ type benchStage struct {
 }
 
 func (c *cli) newBenchStage(ctx context.Context, f benchFlags, sync string, log *slog.Logger) (*benchStage, error) {
-	s := &benchStage{f: f, log: log, run: strings.ToLower(randomName())}
+	s := &benchStage{f: f, kind: benchKinds()[f.kind], log: log, run: strings.ToLower(randomName())}
 	if sync == benchSyncServer {
 		loaded, err := c.loadConfig()
 		if err != nil {
@@ -43,15 +43,15 @@ func (c *cli) newBenchStage(ctx context.Context, f benchFlags, sync string, log 
 		s.config.NATS, s.config.Streams = loaded.NATS, loaded.Streams
 		s.config.Streams.ManagedElsewhere = false
 	} else {
-		broker, err := natsjs.StartServer(natsjs.ServerSettings{Addr: "127.0.0.1:0", LazySync: sync == benchSyncDefault, Logger: log})
+		broker, err := natsjs.StartServers(f.replicas, natsjs.ServerSettings{Addr: "127.0.0.1:0", LazySync: sync == benchSyncDefault, Logger: log})
 		if err != nil {
 			return nil, err
 		}
 		s.broker, s.config.NATS.URL = broker, broker.URL()
 	}
+	s.config.Streams.Replicas = cmp.Or(f.replicas, s.config.Streams.Replicas)
 	s.config.Worker.HTTPAddr = noListen
-	s.config.TVMS.API.AuthToken, s.config.TVMS.API.CRMService = upstream.NewSecret(sandboxToken), "bench_crm"
-	s.config.TVMS.Guard.Concurrency = f.concurrency
+	s.kind.configure(&s.config, (f.concurrency+f.workers-1)/f.workers)
 	if err := s.connect(); err != nil {
 		s.close()
 		return nil, hinted(err, "is it running there? Without --nats a server of its own is measured")
@@ -87,15 +87,15 @@ type benchSet struct {
 	config   Config
 	names    natsjs.Names
 	topology *natsjs.Topology
-	tvms     *sandbox.TVMS
+	book     *sandbox.Book // of the upstream
 	server   *sandbox.Server
 	stop     context.CancelFunc
 	stopped  chan error
 }
 
-// newSet makes empty streams under a prefix of their own, and an upstream. The caller must end it. ackWait 0 is the
-// default.
-func (s *benchStage) newSet(ctx context.Context, ackWait time.Duration) (*benchSet, error) {
+// newSet makes empty streams under a prefix of their own, and an upstream for n commands. The caller must end it. ackWait
+// 0 is the default.
+func (s *benchStage) newSet(ctx context.Context, n int, ackWait time.Duration) (*benchSet, error) {
 	s.round++
 	set := &benchSet{stage: s, config: s.config, stopped: make(chan error, 1)}
 	set.config.Streams.AckWait = cmp.Or(ackWait, s.config.Streams.AckWait)
@@ -106,13 +106,15 @@ func (s *benchStage) newSet(ctx context.Context, ackWait time.Duration) (*benchS
 	if set.topology, err = set.config.topology(); err != nil {
 		return nil, err
 	}
-	set.tvms = sandbox.NewTVMS(sandbox.TVMSOptions{
-		AuthToken: sandboxToken, Latency: s.f.latency, AutoCreate: time.Now().UTC().AddDate(0, 1, 0).Truncate(time.Second),
-	})
-	if set.server, err = sandbox.Listen("127.0.0.1:0", s.sample.watch(set.tvms.Handler())); err != nil {
+	imitation, book, err := s.kind.imitate(set, n, s.f.keys)
+	if err != nil {
 		return nil, err
 	}
-	set.config.TVMS.API.BaseURL = set.server.URL()
+	set.book = book
+	if set.server, err = sandbox.Listen("127.0.0.1:0", s.sample.watch(imitation)); err != nil {
+		return nil, err
+	}
+	s.kind.point(&set.config, set.server.URL())
 	serving, stop := context.WithCancel(context.WithoutCancel(ctx))
 	set.stop = stop
 	go func() { set.stopped <- set.server.Run(serving) }()
@@ -128,7 +130,7 @@ func (b *benchSet) end(ctx context.Context) {
 	ctx = context.WithoutCancel(ctx)
 	b.stop()
 	<-b.stopped //nolint:errcheck // it was told to stop: how it ended says nothing
-	for _, name := range []string{b.names.Commands(), b.names.Outcomes(), b.names.DeadLetters()} {
+	for _, name := range b.names.Streams() {
 		_ = b.stage.js.DeleteStream(ctx, name) // what is not there need not be deleted
 	}
 	_ = b.stage.js.DeleteKeyValue(ctx, b.names.Workers())
@@ -138,7 +140,7 @@ func (b *benchSet) end(ctx context.Context) {
 func (b *benchSet) fill(ctx context.Context, n, keys int) error {
 	publisher := natsjs.NewPublisher(b.stage.js, natsjs.PublisherSettings{Names: b.names, Timeout: 30 * time.Second})
 	var failed error
-	_, err := publisher.PublishAll(ctx, benchCommands(n, keys), natsjs.Batch{InFlight: 256, Report: func(p natsjs.Published) {
+	_, err := publisher.PublishAll(ctx, benchCommands(b.stage.kind, n, keys), natsjs.Batch{InFlight: 256, Report: func(p natsjs.Published) {
 		if p.Err != nil {
 			failed = p.Err
 		}
@@ -152,29 +154,28 @@ func (b *benchSet) fill(ctx context.Context, n, keys int) error {
 // benchCommandBytes is the size of a command's event.
 const benchCommandBytes = 600
 
-// benchCommands are n renewals of customers in turn.
-func benchCommands(n, keys int) iter.Seq[event.Event] {
+// benchCommands are n commands for customers in turn.
+func benchCommands(kind benchKind, n, keys int) iter.Seq[event.Event] {
 	began := time.Now()
 	return func(yield func(event.Event) bool) {
 		for i := range n {
-			if !yield(benchCommand(i, i%keys, began)) {
+			if !yield(benchCommand(kind, i, i%keys, began)) {
 				return
 			}
 		}
 	}
 }
 
-func benchCommand(n, key int, at time.Time) event.Event {
+func benchCommand(kind benchKind, n, key int, at time.Time) event.Event {
 	e := event.New()
 	e.SetID(fmt.Sprintf("invoice-%08d", n))
 	e.SetSource("/billing/bench")
-	e.SetType(events.CommandType(events.Renew))
-	e.SetSubject(fmt.Sprintf("C-%07d", key))
+	e.SetType(events.CommandType(kind.kind))
+	e.SetSubject(fmt.Sprintf(kind.key, key))
 	e.SetTime(at.UTC().Truncate(time.Millisecond))
 	e.SetExtension(events.ExtCorrelation, fmt.Sprintf("order-%010d", n))
 	e.SetExtension(events.ExtTraceParent, fmt.Sprintf("00-%032x-%016x-01", n+1, n+1))
-	data := events.RenewData{CustomerMappingID: e.Subject(), Months: 1, CRMService: "bench_crm"}
-	if err := e.SetData(event.ApplicationJSON, data); err != nil {
+	if err := e.SetData(event.ApplicationJSON, kind.data(e.Subject())); err != nil {
 		panic(err) // data of ours that are no JSON
 	}
 	_, raw, err := natsjs.EncodeStructured(&e)
@@ -205,7 +206,7 @@ func (b *benchSet) count(ctx context.Context, n int) error {
 	if err != nil {
 		return err
 	}
-	if applied, records := b.tvms.Book().Totals().Applied, info.CachedInfo().State.Msgs; applied != int64(n) || records != uint64(2*n) {
+	if applied, records := b.book.Totals().Applied, info.CachedInfo().State.Msgs; applied != int64(n) || records != uint64(2*n) {
 		return fmt.Errorf("%d commands had %d effects and left %d records: such a round says nothing", n, applied, records)
 	}
 	return nil

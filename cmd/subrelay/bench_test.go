@@ -43,6 +43,34 @@ func TestBench(t *testing.T) {
 	}
 }
 
+// TestBenchSwap measures a little, and checks that the floor sends what subrelay does: the imitation refuses a reference
+// that was used before, an unknown token, and a subscription that it does not know.
+func TestBenchSwap(t *testing.T) {
+	got := runLine(t, "", "bench", "--kind", "swap", "--commands", "200", "--keys", "50", "--rounds", "1", "--concurrency", "8", "--latency", "1ms", "--sync", "default", "-o", "json")
+	if got.code != exitDone || got.stderr != "" {
+		t.Fatalf("exit code %d, stderr %q", got.code, got.stderr)
+	}
+	var r benchResult
+	if err := json.Unmarshal([]byte(got.stdout), &r); err != nil {
+		t.Fatal(err)
+	}
+	if r.Kind != events.Swap {
+		t.Errorf("the kind is not said: %s", got.stdout)
+	}
+	plausible(t, r.benchMode)
+}
+
+func TestBenchForm(t *testing.T) {
+	f := newBenchForm([]byte("a=1&b=22&c=1"), "1", "22", "")
+	if got := string(f.with("x", "", "z")); got != "a=x&b=&c=x" {
+		t.Errorf("filled in: %s", got)
+	}
+	f = newBenchForm(nil, "1")
+	if got := f.with("x"); len(got) != 0 {
+		t.Errorf("nothing filled in: %s", got)
+	}
+}
+
 func plausible(t *testing.T, m benchMode) {
 	t.Helper()
 	ratio := m.Rate / m.FloorPerSecond
@@ -95,14 +123,40 @@ func TestBenchMemory(t *testing.T) {
 	if r.Commands != 300 || r.Delivered != 300 || r.HeapLive <= 0 || r.HeapInUse < r.HeapLive/2 || r.GoSys < r.HeapLive {
 		t.Errorf("%s", got.stdout)
 	}
+	if m := r.Server; m.Empty.Heap <= 0 || m.Done.Heap <= m.Empty.Heap || m.DoneMillion != (m.Done.Heap-m.Empty.Heap)/300*1e6 {
+		t.Errorf("the server's memory: %+v", m)
+	}
+}
+
+// TestBenchCluster measures two workers on a cluster of three servers.
+func TestBenchCluster(t *testing.T) {
+	got := runLine(t, "", "bench", "--replicas", "3", "--workers", "2", "--commands", "100", "--rounds", "1", "--latency", "1ms", "--sync", "default", "-o", "json")
+	if got.code != exitDone || got.stderr != "" {
+		t.Fatalf("exit code %d, stderr %q", got.code, got.stderr)
+	}
+	var r benchResult
+	if err := json.Unmarshal([]byte(got.stdout), &r); err != nil {
+		t.Fatal(err)
+	}
+	if r.Replicas != 3 || r.Workers != 2 {
+		t.Errorf("what was measured is not said: %s", got.stdout)
+	}
+	plausible(t, r.benchMode)
 }
 
 func TestBenchUsage(t *testing.T) {
 	for args, stderr := range map[string]string{
+		"--kind amend":           `--kind is "amend", and must be renew or swap`,
+		"--memory --kind swap":   "--memory measures renewals only",
 		"--commands 99":          "--commands is 99, and must be 100 at least",
 		"--keys 0":               "must be 1 at least",
 		"--concurrency 0":        "must be 1 at least",
 		"--rounds 0":             "must be 1 at least",
+		"--workers 0":            "--workers is 0, and must be 1 to --concurrency, 64",
+		"--workers 65":           "--workers is 65, and must be 1 to",
+		"--replicas 2":           "--replicas is 2, and must be 1 or 3",
+		"--memory --replicas 3":  "--memory measures one worker on one server",
+		"--memory --workers 2":   "--memory measures one worker on one server",
 		"--latency -1s":          "must not be negative",
 		"--sync never":           `--sync is "never", and must be default, always or both`,
 		"--sync always --nats x": "--nats names another",
@@ -120,7 +174,14 @@ func TestBenchCommands(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	all := slices.Collect(benchCommands(7, 3))
+	for _, kind := range benchKinds() {
+		t.Run(string(kind.kind), func(t *testing.T) { checkBenchCommands(t, check, kind) })
+	}
+}
+
+func checkBenchCommands(t *testing.T, check *checker, kind benchKind) {
+	t.Helper()
+	all := slices.Collect(benchCommands(kind, 7, 3))
 	cids := map[string]bool{}
 	for i, e := range all {
 		d := check.check(i+1, &e, nil)

@@ -3,12 +3,13 @@ package main
 import (
 	"context"
 	"fmt"
+	"sync"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"subrelay/adapters/natsjs"
-	"subrelay/handlers"
 	"subrelay/schemas"
 )
 
@@ -23,6 +24,8 @@ type client struct {
 	letters   *natsjs.DeadLetters
 	commands  *natsjs.Commands
 	publisher *natsjs.Publisher
+	closing   func() // called before the connection is closed; nil: nothing
+	rights    func() natsjs.Rights
 }
 
 // connect connects as the flags and the configuration say. The caller must close the client.
@@ -39,15 +42,38 @@ func (c *cli) connect(ctx context.Context) (*client, error) {
 		return nil, err
 	}
 	options.Name = "subrelay command line"
+	if natsjs.RedactURL(c.natsURL) != c.natsURL {
+		c.sayf("whoever may list the processes of this machine can read the password in --nats: use --nats-user and --nats-password-file")
+	}
+	who := options.Who()
+	options.OnRefused = func(r natsjs.Refusal) { c.abort(notPermitted(r)) }
 	conn, err := natsjs.Connect(options)
-	if err != nil {
+	switch {
+	case err == nil:
+	case unreachable(err):
 		return nil, hinted(err, "is it running there? --nats names another server; 'subrelay up' starts one to try")
+	default:
+		return nil, err
 	}
 	cl, err := newClient(cfg, conn)
 	if err != nil {
 		conn.Close()
+		return nil, err
 	}
-	return cl, err
+	cl.closing = func() { // the complaint about what was sent last may not have been told yet
+		if r, ok := natsjs.LastRefusal(conn, who); ok {
+			c.abort(notPermitted(r))
+		}
+	}
+	return cl, nil
+}
+
+// notPermitted is what to do about a refusal.
+func notPermitted(r natsjs.Refusal) error {
+	if r.Inbox() {
+		return hinted(r, "replies go to an inbox that this user may not use: set nats.inbox_prefix to the one of its role, such as _INBOX_subrelay_billing")
+	}
+	return hinted(r, "'subrelay topology permissions' prints what each role may do; --nats-user, --creds and --nkey say who you are")
 }
 
 func newClient(cfg Config, conn *nats.Conn) (*client, error) {
@@ -66,13 +92,26 @@ func newClient(cfg Config, conn *nats.Conn) (*client, error) {
 		letters:   natsjs.NewDeadLetters(js, natsjs.DeadSettings{Names: names}),
 		commands:  natsjs.NewCommands(js, names),
 		publisher: natsjs.NewPublisher(js, natsjs.PublisherSettings{Names: names}),
+		rights: sync.OnceValue(func() natsjs.Rights {
+			ctx, cancel := context.WithTimeout(context.Background(), rightsTimeout)
+			defer cancel()
+			return natsjs.ReadRights(ctx, conn)
+		}),
 	}, nil
 }
 
-func (cl *client) close() { cl.conn.Close() }
+// rightsTimeout bounds the question what this user may; who gets no answer tries.
+const rightsTimeout = 3 * time.Second
 
-// families is the meaning of every kind, without its upstream: enough to check commands.
-func families() []handlers.Family { return []handlers.Family{handlers.Renew{}} }
+func (cl *client) close() {
+	if cl.closing != nil {
+		cl.closing()
+	}
+	cl.conn.Close()
+}
+
+// may reports whether this user may publish to a subject. For what is a convenience only: else ask, and be refused.
+func (cl *client) may(subject string) bool { return cl.rights().MayPublish(subject) }
 
 func compileSchemas() (*schemas.Set, error) {
 	set, err := schemas.New()

@@ -5,14 +5,13 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"regexp"
 	"strings"
 	"time"
 
 	"subrelay/adapters/natsjs"
-	"subrelay/adapters/tvms"
 	"subrelay/adapters/upstream"
 	"subrelay/events"
-	"subrelay/handlers"
 )
 
 // Config is every setting of the program, as the configuration file spells it. The zero value of a field stands for
@@ -26,6 +25,8 @@ type Config struct {
 	Streams StreamsConfig `yaml:"streams"`
 	Retry   RetryConfig   `yaml:"retry"`
 	TVMS    TVMSConfig    `yaml:"tvms"`
+	CRMCOM  CRMCOMConfig  `yaml:"crmcom"`
+	Netflix NetflixConfig `yaml:"netflix"`
 	Log     LogConfig     `yaml:"log"`
 }
 
@@ -42,12 +43,16 @@ type NATSConfig struct {
 	CAFile       string          `yaml:"ca_file"`
 	CertFile     string          `yaml:"cert_file"`
 	KeyFile      string          `yaml:"key_file"`
-	Timeout      time.Duration   `yaml:"timeout"` // for one attempt to connect; default 5s
+	TLSFirst     bool            `yaml:"tls_first"`    // the server speaks TLS from the first byte on
+	InboxPrefix  string          `yaml:"inbox_prefix"` // where replies go, by the role's permissions; default the library's, _INBOX
+	Timeout      time.Duration   `yaml:"timeout"`      // for one attempt to connect; default 5s
+	// MonitorURLs are the servers' monitoring ports, where doctor and production see whether each write is flushed.
+	MonitorURLs []string `yaml:"monitor_urls"`
 }
 
 // WorkerConfig is how a worker behaves.
 type WorkerConfig struct {
-	Name     string        `yaml:"name"`      // unique among workers; default the host's name and a random part
+	Name     string        `yaml:"name"`      // unique among workers, or it does not start; default the host's name and a random part
 	Source   string        `yaml:"source"`    // source of outcome events; default "subrelay"
 	Grace    time.Duration `yaml:"grace"`     // how long what has started may take on shutdown; default 30s
 	HTTPAddr string        `yaml:"http_addr"` // health and metrics; "none" for no listener; default 127.0.0.1:8480
@@ -55,11 +60,16 @@ type WorkerConfig struct {
 	PublishTimeout time.Duration `yaml:"publish_timeout"`
 	// Election is how long the broker may take to elect a stream's leader; default 15s.
 	Election time.Duration `yaml:"election"`
+	// KeyAlarm is how many commands of one key may wait in a worker without a warning; default 100.
+	KeyAlarm int `yaml:"key_alarm"`
+	// Production has the worker refuse to start on what can break the promise; see doctor.
+	Production bool `yaml:"production"`
 }
 
 // StreamsConfig is what the streams may hold and for how long; see natsjs.TopologySettings.
 type StreamsConfig struct {
-	// ManagedElsewhere says that workers neither create nor change streams. Default false.
+	// ManagedElsewhere says that workers neither create nor change streams. They remove old commands all the same.
+	// Default false.
 	ManagedElsewhere bool          `yaml:"managed_elsewhere"`
 	Partitions       int           `yaml:"partitions"`
 	Replicas         int           `yaml:"replicas"`
@@ -74,17 +84,6 @@ type StreamsConfig struct {
 	AckWait          time.Duration `yaml:"ack_wait"`
 	PinnedTTL        time.Duration `yaml:"pinned_ttl"`
 	MaxAckPending    int           `yaml:"max_ack_pending"`
-}
-
-// RetryConfig is the retry policy of every kind, each under the kind's name.
-type RetryConfig struct {
-	Renew handlers.Policy `yaml:"renew"`
-}
-
-// TVMSConfig is the upstream tvms: its API, and the guard before it.
-type TVMSConfig struct {
-	API   tvms.Settings     `yaml:",inline"`
-	Guard upstream.Settings `yaml:",inline"`
 }
 
 // LogConfig is how a worker logs, to stderr.
@@ -105,12 +104,12 @@ func (c Config) withDefaults() Config {
 	w.HTTPAddr = cmp.Or(w.HTTPAddr, "127.0.0.1:8480")
 	w.PublishTimeout = cmp.Or(w.PublishTimeout, 5*time.Second)
 	w.Election = cmp.Or(w.Election, 15*time.Second)
+	w.KeyAlarm = cmp.Or(w.KeyAlarm, natsjs.DefaultKeyAlarm)
 	if t, err := c.topology(); err == nil {
 		c.Streams = c.Streams.withDefaults(t.Settings())
 	}
-	c.Retry.Renew = c.Retry.Renew.WithDefaults()
-	c.TVMS.Guard = c.TVMS.Guard.WithDefaults()
-	c.TVMS.API = c.TVMS.API.WithDefaults(c.TVMS.Guard.CallTimeout)
+	c.Retry = c.Retry.withDefaults()
+	c.TVMS, c.CRMCOM, c.Netflix = c.TVMS.withDefaults(), c.CRMCOM.withDefaults(), c.Netflix.withDefaults(&c.CRMCOM)
 	c.Log.Format = cmp.Or(c.Log.Format, logText)
 	return c
 }
@@ -128,6 +127,11 @@ func (c *Config) check() error {
 		return fmt.Errorf("log.format is %q, and must be text or json", c.Log.Format)
 	case c.Worker.Grace < 0 || c.Worker.PublishTimeout < 0 || c.Worker.Election < 0 || c.NATS.Timeout < 0:
 		return fmt.Errorf("worker.grace, worker.publish_timeout, worker.election and nats.timeout must not be negative")
+	case c.Worker.KeyAlarm < 0:
+		return fmt.Errorf("worker.key_alarm is %d, and must be positive", c.Worker.KeyAlarm)
+	}
+	if err := c.NATS.check(); err != nil {
+		return err
 	}
 	if c.Worker.Name != "" {
 		if token, err := events.KeyToken(c.Worker.Name); err != nil || token != c.Worker.Name {
@@ -142,10 +146,18 @@ func (c *Config) check() error {
 
 func (c *Config) names() natsjs.Names { return natsjs.Names{Prefix: c.Prefix} }
 
-// policies is the retry policy of every kind.
-func (r RetryConfig) policies() map[events.Kind]handlers.Policy {
-	return map[events.Kind]handlers.Policy{events.Renew: r.Renew}
+// check reports settings that make no sense together.
+func (n *NATSConfig) check() error {
+	if n.InboxPrefix != "" && !inboxShape.MatchString(n.InboxPrefix) {
+		return fmt.Errorf("nats.inbox_prefix is %q, and must be a subject without wildcards, such as _INBOX_subrelay_billing", n.InboxPrefix)
+	}
+	if (n.CertFile == "") != (n.KeyFile == "") {
+		return fmt.Errorf("nats.cert_file and nats.key_file go together: set both or neither")
+	}
+	return nil
 }
+
+var inboxShape = regexp.MustCompile(`^[^.*>\s]+(\.[^.*>\s]+)*$`)
 
 // connectOptions reads the files of secrets.
 func (n NATSConfig) connectOptions() (natsjs.ConnectOptions, error) {
@@ -156,7 +168,7 @@ func (n NATSConfig) connectOptions() (natsjs.ConnectOptions, error) {
 	token, err := upstream.SecretOrFile("nats.token", n.Token, n.TokenFile)
 	return natsjs.ConnectOptions{
 		URL: n.URL, Creds: n.Creds, NKeyFile: n.NKeyFile, User: n.User, Password: password.Reveal(), Token: token.Reveal(),
-		CAFile: n.CAFile, CertFile: n.CertFile, KeyFile: n.KeyFile, Timeout: n.Timeout,
+		CAFile: n.CAFile, CertFile: n.CertFile, KeyFile: n.KeyFile, TLSFirst: n.TLSFirst, InboxPrefix: n.InboxPrefix, Timeout: n.Timeout,
 	}, err
 }
 

@@ -33,10 +33,12 @@ func settingsOf(cfg any) []setting {
 	return appendSettings(nil, nil, reflect.ValueOf(cfg).Elem())
 }
 
-// isText reports whether the value is text: a string or a secret.
+// isText reports whether the value is text, or a list of it: strings or a secret.
 func (s setting) isText() bool {
-	return s.value.Kind() == reflect.String || s.value.Type() == reflect.TypeFor[upstream.Secret]()
+	return s.value.Kind() == reflect.String || s.value.Type() == reflect.TypeFor[upstream.Secret]() || s.isTexts()
 }
+
+func (s setting) isTexts() bool { return s.value.Type() == reflect.TypeFor[[]string]() }
 
 func appendSettings(found []setting, path []string, v reflect.Value) []setting {
 	if v.Kind() != reflect.Struct || readsText(v) {
@@ -101,11 +103,20 @@ func (s setting) set(text string) error {
 		target.SetInt(int64(d))
 		return err
 	}
-	switch target.Kind() {
-	case reflect.String:
+	switch {
+	case target.Kind() == reflect.String:
 		target.SetString(text)
 		return nil
-	case reflect.Slice:
+	case s.isTexts():
+		list := []string{}
+		for item := range strings.SplitSeq(text, ",") {
+			if item = strings.TrimSpace(item); item != "" {
+				list = append(list, item)
+			}
+		}
+		target.Set(reflect.ValueOf(list))
+		return nil
+	case target.Kind() == reflect.Slice:
 		text = "[" + text + "]"
 	}
 	return yaml.Unmarshal([]byte(text), target.Addr().Interface())

@@ -14,6 +14,8 @@ import (
 	"github.com/goccy/go-yaml/ast"
 	"github.com/goccy/go-yaml/parser"
 	"github.com/goccy/go-yaml/token"
+
+	"subrelay/adapters/upstream"
 )
 
 // envConfigFile names the configuration file where --config does not.
@@ -35,10 +37,29 @@ func (c *cli) loadConfig() (Config, error) {
 	if err := applyEnv(&cfg, env); err != nil {
 		return cfg, err
 	}
-	cfg.NATS.URL = cmp.Or(c.natsURL, cfg.NATS.URL)
-	cfg.NATS.Creds = cmp.Or(c.creds, cfg.NATS.Creds)
+	cfg.NATS = cfg.NATS.over(c.natsURL, c.nats)
 	cfg = cfg.withDefaults()
 	return cfg, cfg.check()
+}
+
+// over is n with what the flags say. Whoever the flags name takes the place of whoever the configuration does.
+func (n NATSConfig) over(url string, flags NATSConfig) NATSConfig {
+	n.URL = cmp.Or(url, n.URL)
+	switch {
+	case flags.Creds != "" || flags.NKeyFile != "":
+		n.Creds, n.NKeyFile, n.User, n.Token, n.TokenFile = flags.Creds, flags.NKeyFile, "", upstream.Secret{}, ""
+		n.Password, n.PasswordFile = upstream.Secret{}, ""
+	case flags.User != "":
+		n.Creds, n.NKeyFile, n.User, n.Token, n.TokenFile = "", "", flags.User, upstream.Secret{}, ""
+	}
+	if flags.PasswordFile != "" {
+		n.Password, n.PasswordFile = upstream.Secret{}, flags.PasswordFile
+	}
+	if flags.CertFile != "" || flags.KeyFile != "" {
+		n.CertFile, n.KeyFile = flags.CertFile, flags.KeyFile
+	}
+	n.CAFile, n.InboxPrefix = cmp.Or(flags.CAFile, n.CAFile), cmp.Or(flags.InboxPrefix, n.InboxPrefix)
+	return n
 }
 
 // parseConfig reads YAML. Unknown and repeated keys are errors; every error names file, line and column, and shows
@@ -86,8 +107,10 @@ func misread(file string, raw []byte) error {
 			continue // not there
 		}
 		where := place(file, node.GetToken())
-		if s.isText() && slices.Contains([]ast.NodeType{ast.IntegerType, ast.FloatType, ast.TagType}, node.Type()) {
-			return fmt.Errorf("%s: %s is text, and this is a number: put it in quotes", where, s.name())
+		if s.isText() {
+			if number := numberIn(node); number != nil {
+				return fmt.Errorf("%s: %s is text, and this is a number: put it in quotes", place(file, number.GetToken()), s.name())
+			}
 		}
 		if yaml.NodeToValue(node, s.value.Addr().Interface()) != nil {
 			return fmt.Errorf("%s: %s: a %s cannot be read from this", where, s.name(), typeWord(s.value.Type().String()))
@@ -96,11 +119,33 @@ func misread(file string, raw []byte) error {
 	return nil
 }
 
+// numberIn is node, or the first item of the list that it is, if that reads as a number.
+func numberIn(node ast.Node) ast.Node {
+	if list, ok := node.(*ast.SequenceNode); ok {
+		for _, item := range list.Values {
+			if n := numberIn(item); n != nil {
+				return n
+			}
+		}
+		return nil
+	}
+	if slices.Contains([]ast.NodeType{ast.IntegerType, ast.FloatType, ast.TagType}, node.Type()) {
+		return node
+	}
+	return nil
+}
+
 func unknownKey(where, key string) error {
 	err := fmt.Errorf("%s: unknown key %q", where, key)
-	var keys []string
+	var keys, elsewhere []string
 	for _, s := range settingsOf(&Config{}) {
 		keys = append(keys, s.path...)
+		if s.path[len(s.path)-1] == key {
+			elsewhere = append(elsewhere, strings.Join(s.path, "."))
+		}
+	}
+	if len(elsewhere) > 0 {
+		return hinted(err, "not here; there is %s", strings.Join(elsewhere[:min(4, len(elsewhere))], ", "))
 	}
 	if near := nearest(key, keys); near != "" {
 		return hinted(err, "did you mean %q?", near)
@@ -109,7 +154,10 @@ func unknownKey(where, key string) error {
 }
 
 func typeWord(goType string) string {
+	goType = strings.TrimPrefix(goType, "*")
 	switch {
+	case strings.HasPrefix(goType, "[]"):
+		return "list"
 	case strings.Contains(goType, "Duration"):
 		return "duration, such as 1m30s,"
 	case strings.Contains(goType, "int"):
@@ -118,8 +166,6 @@ func typeWord(goType string) string {
 		return "number"
 	case strings.HasSuffix(goType, "Level"):
 		return "level (debug, info, warn or error)"
-	case strings.HasPrefix(goType, "[]"):
-		return "list"
 	case goType == "bool":
 		return "yes or no (true or false)"
 	case strings.HasSuffix(goType, "string"), strings.HasSuffix(goType, "Secret"):

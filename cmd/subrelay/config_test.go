@@ -77,11 +77,21 @@ func stated(tree map[string]any, path []string) bool {
 }
 
 func TestEveryKindHasARetryPolicy(t *testing.T) {
-	policies := RetryConfig{}.policies()
+	var cfg Config
+	policies := cfg.Retry.policies()
 	for _, s := range events.Specs() {
-		if _, ok := policies[s.Kind]; !ok {
+		if _, ok := policies[s.Kind]; !ok && s.Upstream == events.TVMS {
 			t.Errorf("no setting for the kind %s", s.Kind)
 		}
+	}
+	for _, one := range cfg.Retry.each() { // each stands under its own key
+		one.policy.Attempts = 77
+		for _, s := range settingsOf(&cfg) {
+			if set := s.value.CanInt() && s.value.Int() == 77; set != (s.name() == one.name()+".attempts") {
+				t.Errorf("%s.attempts is the setting %s", one.name(), s.name())
+			}
+		}
+		one.policy.Attempts = 0
 	}
 }
 
@@ -91,6 +101,7 @@ func TestConfigurationErrorsNameThePlaceAndNoSecret(t *testing.T) {
 		{"unknown key", "tvms:\n  auth_tokn: " + secret, `x.yaml:2:3: unknown key "auth_tokn"`, `did you mean "auth_token"?`},
 		{"unknown key far from any", "zzzzzz: " + secret, `x.yaml:1:1: unknown key "zzzzzz"`, "subrelay.example.yaml lists every key"},
 		{"unknown nested key", "retry:\n  renew:\n    atempts: 3", `x.yaml:3:5: unknown key "atempts"`, `did you mean "attempts"?`},
+		{"a key of other sections", "netflix:\n  base_url: x", `x.yaml:2:3: unknown key "base_url"`, "not here; there is tvms.base_url, crmcom.base_url"},
 		{"unknown kind", "retry:\n  renwe:\n    attempts: 3", `x.yaml:2:3: unknown key "renwe"`, `did you mean "renew"?`},
 		{"repeated key", "prefix: a\nprefix: b", `x.yaml:2:1: mapping key "prefix" already defined at [1:1]`, ""},
 		{"not YAML", "nats: [\n", `x.yaml:1:7: sequence end token ']' not found`, ""},
@@ -99,6 +110,9 @@ func TestConfigurationErrorsNameThePlaceAndNoSecret(t *testing.T) {
 		{"level", "log:\n  level: loud", "x.yaml:2:10: log.level: a level (debug, info, warn or error) cannot be read from this", ""},
 		{"number for a text", "tvms:\n  auth_token: 0123", "x.yaml:2:15: tvms.auth_token is text, and this is a number: put it in quotes", ""},
 		{"tagged number for a text", "tvms:\n  auth_token: !!str 0123", "x.yaml:2:15: tvms.auth_token is text, and this is a number: put it in quotes", ""},
+		{"number in a list of texts", "crmcom:\n  codes:\n    not_found: [NONE, 0404]", "x.yaml:3:23: crmcom.codes.not_found is text, and this is a number: put it in quotes", ""},
+		{"text for yes or no", "netflix:\n  read_back: sometimes", "x.yaml:2:14: a yes or no (true or false) cannot be read from this", ""},
+		{"text for a list", "crmcom:\n  codes:\n    not_found: NONE", "x.yaml:3:16: string was used where sequence is expected", ""},
 		{"text for a group", "tvms: 3", "x.yaml:1:7: int was used where mapping is expected", ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -127,7 +141,9 @@ func TestConfigurationOrder(t *testing.T) {
 		"SUBRELAY_CONFIG=" + file, "SUBRELAY_NATS_URL=nats://env:1", "SUBRELAY_NATS_USER=env",
 		"SUBRELAY_TVMS_REPLIES_NOT_APPLIED=502,503", "SUBRELAY_TVMS_AUTH_TOKEN=0123456789", "SUBRELAY_TVMS_REQUEST_ID_HEADER=",
 		"SUBRELAY_TVMS_RATE=2.5", "SUBRELAY_TVMS_READ_BACK_ENABLED=true", "SUBRELAY_TVMS_OPEN_FOR=90s", "SUBRELAY_LOG_LEVEL=debug",
-		"SUBRELAY_WORKER_NAME=12",
+		"SUBRELAY_WORKER_NAME=12", "SUBRELAY_CRMCOM_CODES_UNKNOWN=0123, BUSY", "SUBRELAY_CRMCOM_ALLOW_PLAIN_HTTP=true",
+		"SUBRELAY_CRMCOM_TLS_CA_FILE=ca.pem", "SUBRELAY_NETFLIX_READ_BACK=false", "SUBRELAY_NETFLIX_CALL_TIMEOUT=40s",
+		"SUBRELAY_RETRY_NETFLIX_CREATE_ATTEMPTS=3",
 	})
 	c.natsURL = "nats://flag:1"
 	cfg, err := c.loadConfig()
@@ -139,6 +155,9 @@ func TestConfigurationOrder(t *testing.T) {
 		"nats.url": "nats://flag:1", "nats.user": "env", "nats.creds": "file", "prefix": "fromfile",
 		"tvms.replies.not_applied": "[502 503]", "tvms.auth_token": "***", "tvms.request_id_header": "", "tvms.rate": "2.5",
 		"tvms.burst": "3", "tvms.read_back.enabled": "true", "tvms.open_for": "1m30s", "log.level": "DEBUG", "worker.name": "12",
+		"crmcom.codes.unknown": "[0123 BUSY]", "netflix.read_back": "false", "retry.netflix_create.attempts": "3", "retry.swap.attempts": "6",
+		"netflix.allow_plain_http": "true", "netflix.tls_ca_file": "ca.pem", "netflix.tls_cert_file": "", // as for the same host
+		"netflix.settle_after": "1m20s", "netflix.window": "2m40s",
 		"tvms.call_timeout": "10s", "tvms.header_timeout": "10s", "tvms.window": "1m0s", // defaults follow what they depend on
 	} {
 		if got[name] != want {
@@ -184,7 +203,7 @@ func sample(s setting) string {
 	switch {
 	case typ == reflect.TypeFor[time.Duration]():
 		return "7s"
-	case typ.Kind() == reflect.Bool:
+	case typ.Kind() == reflect.Bool, typ == reflect.TypeFor[*bool]():
 		return "true"
 	case s.name() == "log.level":
 		return "warn"
@@ -221,6 +240,20 @@ func TestSettingsThatMakeNoSense(t *testing.T) {
 		"window":      {func(c *Config) { c.TVMS.Guard.Window = time.Second }, "window"},
 		"retry":       {func(c *Config) { c.Retry.Renew.Initial = time.Millisecond; c.Retry.Renew.Max = time.Millisecond }, "retry"},
 		"http":        {func(c *Config) { c.Worker.HTTPAddr = "nowhere" }, "worker.http_addr"},
+		"no upstream": {func(c *Config) { c.TVMS.API.BaseURL = "" }, "no upstream is configured: tvms.base_url and crmcom.base_url"},
+		"retry of a kind": {func(c *Config) {
+			c.Retry.NetflixCreate.Initial = time.Millisecond
+			c.Retry.NetflixCreate.Max = time.Millisecond
+		}, "retry.netflix_create"},
+		"release": {func(c *Config) {
+			c.CRMCOM = workingCRMCOM("http://127.0.0.1:1")
+			c.CRMCOM.API.Release = ""
+		}, "crmcom.release"},
+		"web api key": {func(c *Config) { c.CRMCOM.API.BaseURL = "http://127.0.0.1:1" }, "upstream crmcom: crmcom.web_api_key is missing"},
+		"netflix": {func(c *Config) {
+			c.CRMCOM = workingCRMCOM("http://127.0.0.1:1")
+			c.Netflix.Guard.Window = time.Second
+		}, "upstream netflix: window"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			cfg := Config{}
@@ -236,4 +269,11 @@ func TestSettingsThatMakeNoSense(t *testing.T) {
 			}
 		})
 	}
+}
+
+// workingCRMCOM is what crmcom needs.
+func workingCRMCOM(baseURL string) (c CRMCOMConfig) {
+	c.API.BaseURL, c.API.Release, c.API.WebAPIKey = baseURL, "R18.0.0", upstream.NewSecret("0123456789")
+	c.API.Swap.Confirmed = true
+	return c
 }

@@ -18,10 +18,10 @@ func newDeadCommand(c *cli) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "dead",
 		Short: "List, show, redrive and close dead letters",
-		Long: `A dead letter is a command that can never run, or was given up: the original, with credentials masked, and why. It stays
-open until somebody has looked at it: 'dead redrive' runs the command again as a new one and closes the letter, 'dead
-close' closes it. SEQ is the command's sequence in the command stream, by which letters are listed.
-Alone, 'dead' lists.`,
+		Long: `A dead letter is a command that can never run, or was given up: the original, with credentials and personal data
+masked, and why. It stays open until somebody has looked at it: 'dead redrive' runs the command again as a new one and
+closes the letter, 'dead close' closes it. SEQ is the command's sequence in the command stream, by which letters are
+listed. Alone, 'dead' lists.`,
 		Example: `  subrelay dead list
   subrelay dead show 4711
   subrelay dead redrive 4711 4712 --by anna
@@ -118,7 +118,7 @@ func nextForDead(r events.Reason) string {
 	return ""
 }
 
-const deadRow = "%8s  %-16s  %8s  %-8s  %-20s  %-26s  %s"
+const deadRow = "%8s  %-16s  %8s  %-19s  %-20s  %-26s  %s"
 
 func (c *cli) listDead(ctx context.Context, f deadListFlags) error {
 	want, err := f.sel.query()

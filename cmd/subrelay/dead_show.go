@@ -17,11 +17,11 @@ import (
 )
 
 func newDeadShowCommand(c *cli) *cobra.Command {
-	return &cobra.Command{
+	cmd := &cobra.Command{
 		Use:   "show SEQ",
 		Short: "Show the dead letters of one command",
-		Long: `Show the dead letters of one command: why, every problem with its JSON pointer, the original with credentials masked, its
-headers, the history where it has an identity, and what to do.`,
+		Long: `Show the dead letters of one command: why, every problem with its JSON pointer, the original with credentials and
+personal data masked, its headers, the history where it has an identity, and what to do.`,
 		Example: `  subrelay dead show 4711
   subrelay dead show 4711 -o json`,
 		Args: wantArgs("SEQ"),
@@ -33,12 +33,14 @@ headers, the history where it has an identity, and what to do.`,
 			return c.showDead(cmd.Context(), seqs[0])
 		},
 	}
+	c.registerReveal(cmd.Flags())
+	return cmd
 }
 
 // deadDossier is all that is known of a dead command.
 type deadDossier struct {
 	Letters []deadLine `json:"letters"`
-	// Header and Data are the original's, credentials masked; Cut is the body's size where they are not whole.
+	// Header and Data are the original's, masked; Cut is the body's size where they are not whole.
 	Header  map[string][]string `json:"header,omitempty"`
 	Data    json.RawMessage     `json:"data"`
 	Cut     int                 `json:"cut,omitempty"`
@@ -67,6 +69,7 @@ func (c *cli) showDead(ctx context.Context, seq uint64) error {
 	for _, r := range h {
 		d.History = append(d.History, historyEntry{Seq: r.Seq, Time: r.Time(), Outcome: r.Outcome})
 	}
+	c.shownHistory(d.History)
 	if c.wantJSON {
 		return c.printJSON(d)
 	}

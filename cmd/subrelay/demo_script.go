@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/cloudevents/sdk-go/v2/event"
@@ -24,58 +25,108 @@ type sending struct {
 	mark      string // sends a duplicate past the broker's own duplicate window
 }
 
-// demoScript is everything billing sends, in order: it follows from the flags alone, but for the times in it.
+func (w *sending) key() string { return w.event.Subject() }
+
+func (w *sending) kind() events.Kind {
+	kind, _ := events.KindOfType(w.event.Type())
+	return kind
+}
+
+// demoScript is everything billing sends of its own accord, in order, and the charges that CRM.COM will have: it follows
+// from the flags and the time of its beginning alone.
 type demoScript struct {
 	f         demoFlags
 	names     natsjs.Names
 	random    *rand.Rand
 	began     time.Time
 	sendings  []sending
-	customers []string
-	clerks    []string // customers whose date a clerk changes while a reply is lost
+	customers []string // of TVMS and of Netflix
+	contracts []*demoContract
+	charges   []events.NetflixCharge
+	puzzles   []demoPuzzle
+	ids       int
 }
 
-func newDemoScript(f demoFlags, names natsjs.Names) *demoScript {
-	s := &demoScript{f: f, names: names, random: rand.New(rand.NewPCG(f.seed, 0)), began: time.Now()}
+// The parts of what billing sends, of 0 to 1, at which the acts of the demonstration begin and end.
+const (
+	demoTVMSDown   = 0.18
+	demoTVMSBack   = 0.36
+	demoCRMDown    = 0.48
+	demoCRMBack    = 0.64
+	demoTokens     = 0.68
+	demoPuzzles    = 0.66
+	demoPuzzlesEnd = 0.72
+	demoLosing     = 0.70
+	demoLosingEnd  = 0.97
+)
+
+func newDemoScript(f demoFlags, names natsjs.Names, began time.Time) *demoScript {
+	s := &demoScript{f: f, names: names, random: rand.New(rand.NewPCG(f.seed, 0)), began: began}
 	for n := range f.customers {
 		s.customers = append(s.customers, fmt.Sprintf("C-%05d", 10001+n))
+		s.contracts = append(s.contracts, newDemoContract(fmt.Sprintf("S%010d", 10001+n)))
 	}
-	s.clerks = []string{"K-1", "K-2", "K-3"}
-	s.addRenewals()
+	s.addCharges()
+	actions, netflix := f.commands*28/100, f.commands*20/100
+	puzzles := demoPuzzleCommands()
+	renewals := f.commands - actions - netflix - s.answers() - puzzles
+	s.mix(s.renewals(renewals), s.actions(actions), s.netflix(netflix))
 	s.addDuplicates()
-	s.addInvalid()
+	s.addWrong()
+	s.addPuzzles()
 	return s
 }
 
-// insert puts a sending at a random place behind the given one.
-func (s *demoScript) insert(behind int, what sending) {
-	at := behind + s.random.IntN(len(s.sendings)-behind+1)
+// mix brings several runs of sendings together, at random. The order within each stays.
+func (s *demoScript) mix(runs ...[]sending) {
+	for left := runs; len(left) > 0; {
+		n := 0
+		for _, run := range left {
+			n += len(run)
+		}
+		n = s.random.IntN(max(n, 1))
+		for i, run := range left {
+			if n -= len(run); n < 0 {
+				s.sendings = append(s.sendings, run[0])
+				left[i] = run[1:]
+				break
+			}
+		}
+		left = slices.DeleteFunc(left, func(run []sending) bool { return len(run) == 0 })
+	}
+}
+
+// insert puts a sending at a random place between two, the second not included.
+func (s *demoScript) insert(from, to int, what sending) (at int) {
+	at = from + s.random.IntN(max(to-from, 1))
 	s.sendings = slices.Insert(s.sendings, at, what)
+	return at
 }
 
-func (s *demoScript) addRenewals() {
-	for n := range s.f.commands - len(s.clerks) {
-		customer := s.customers[s.random.IntN(len(s.customers))]
-		s.sendings = append(s.sendings, sending{event: s.renewal(n, customer)})
+// at is the place of a part of what is sent, 0 to 1.
+func (s *demoScript) at(part float64) int { return int(part * float64(len(s.sendings))) }
+
+// next is the key of the first order of a kind a little after a part of what is sent; "" where there is none.
+func (s *demoScript) next(kind events.Kind, part float64) string {
+	for _, w := range s.sendings[min(s.at(part)+5, len(s.sendings)):] {
+		if w.kind() == kind && !w.duplicate && strings.HasPrefix(w.event.ID(), "order-") {
+			return w.key()
+		}
 	}
-	for n, customer := range s.clerks {
-		s.insert(len(s.sendings)/2, sending{event: s.renewal(s.f.commands-n, customer)})
-	}
+	return ""
 }
 
-func (s *demoScript) renewal(n int, customer string) event.Event {
-	data := events.RenewData{CustomerMappingID: customer, Months: 1}
-	if s.random.IntN(4) == 0 {
-		data = events.RenewData{CustomerMappingID: customer, Days: 1 + s.random.IntN(30)}
-	}
-	return s.event(fmt.Sprintf("invoice-%05d", n), customer, data)
+// order is the next command of a kind, as an order of billing's.
+func (s *demoScript) order(kind events.Kind, key string, data any) sending {
+	s.ids++
+	return sending{event: s.event(kind, fmt.Sprintf("order-%05d", s.ids), key, data)}
 }
 
-func (s *demoScript) event(id, subject string, data any) event.Event {
+func (s *demoScript) event(kind events.Kind, id, subject string, data any) event.Event {
 	e := event.New()
 	e.SetID(id)
 	e.SetSource(demoSource)
-	e.SetType(events.CommandType(events.Renew))
+	e.SetType(events.CommandType(kind))
 	e.SetSubject(subject)
 	e.SetTime(s.began)
 	if err := e.SetData(event.ApplicationJSON, data); err != nil {
@@ -84,38 +135,26 @@ func (s *demoScript) event(id, subject string, data any) event.Event {
 	return e
 }
 
-// addDuplicates sends one in twenty again: half at once, which the broker itself drops, half so that the worker must.
+// addDuplicates sends one in twenty again, and one of each kind at least: half at once, which the broker itself drops,
+// half so that the worker must.
 func (s *demoScript) addDuplicates() {
-	for n := range s.f.commands / 20 {
-		at := s.random.IntN(len(s.sendings))
-		again := s.sendings[at]
+	var chosen []sending
+	seen := map[events.Kind]bool{}
+	for _, what := range s.sendings {
+		if !seen[what.kind()] {
+			seen[what.kind()] = true
+			chosen = append(chosen, what)
+		}
+	}
+	for range s.f.commands/20 - len(chosen) {
+		chosen = append(chosen, s.sendings[s.random.IntN(len(s.sendings))])
+	}
+	for n, again := range chosen {
 		again.duplicate = true
 		if n%2 == 0 {
 			again.mark = "again-" + strconv.Itoa(n)
 		}
-		s.insert(at+1, again)
-	}
-}
-
-// addInvalid sends what can only be refused, each for a reason of its own.
-func (s *demoScript) addInvalid() {
-	first := s.sendings[0].event
-	other := events.RenewData{CustomerMappingID: first.Subject(), Months: 12}
-	expired := s.event("bad-expired", s.customers[0], events.RenewData{CustomerMappingID: s.customers[0], Months: 1})
-	expired.SetExtension(events.ExtExpiry, s.began.Add(-time.Minute).UTC().Format(time.RFC3339))
-	stale := s.event("bad-stale", s.customers[1], events.RenewData{CustomerMappingID: s.customers[1], Months: 1})
-	stale.SetTime(s.began.Add(time.Hour))
-	for _, what := range []sending{
-		{event: s.event("bad-both", s.customers[2], map[string]any{"customer_mapping_id": s.customers[2], "months": 1, "days": 1})},
-		{event: s.event("bad-nothing", s.customers[3], map[string]any{"customer_mapping_id": s.customers[3]})},
-		{event: s.event("bad-token", s.customers[4], map[string]any{"customer_mapping_id": s.customers[4], "months": 1, "authToken": "a-secret"})},
-		{event: s.event("bad-customer", "C-00000", events.RenewData{CustomerMappingID: "C-00000", Months: 1})},
-		{event: s.event("bad-key", s.customers[5], events.RenewData{CustomerMappingID: s.customers[6], Months: 1})},
-		{event: s.event(first.ID(), first.Subject(), other)},
-		{event: expired},
-		{event: stale},
-		{raw: []byte("renew C-10001, please"), subject: s.names.Command(events.Renew, "C-10001")},
-	} {
-		s.insert(1, what)
+		first := slices.IndexFunc(s.sendings, func(w sending) bool { return w.event.ID() == again.event.ID() })
+		s.insert(first+1, len(s.sendings)+1, again)
 	}
 }

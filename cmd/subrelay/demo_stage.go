@@ -11,17 +11,19 @@ import (
 	"subrelay/adapters/natsjs"
 	"subrelay/adapters/sandbox"
 	"subrelay/adapters/upstream"
-	"subrelay/handlers"
+	"subrelay/events"
 )
 
 // demoStage is everything that the demonstration runs on.
 type demoStage struct {
-	f      demoFlags
-	broker *natsjs.Server
-	tvms   *sandbox.TVMS
-	server *sandbox.Server
-	app    *App
-	script *demoScript
+	f       demoFlags
+	broker  *natsjs.Server
+	book    *sandbox.Book // of both imitations: its ticks order the calls of all
+	tvms    *sandbox.TVMS
+	crmcom  *sandbox.CRMCOM
+	servers imitations
+	app     *App
+	script  *demoScript
 }
 
 func newDemoStage(c *cli, f demoFlags) (*demoStage, error) {
@@ -34,50 +36,32 @@ func newDemoStage(c *cli, f demoFlags) (*demoStage, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &demoStage{f: f, broker: broker, script: newDemoScript(f, cfg.names())}
-	if err := s.openSandbox(); err != nil {
+	s := &demoStage{f: f, broker: broker, book: sandbox.NewBook(0), script: newDemoScript(f, cfg.names(), time.Now())}
+	if err := s.open(cfg, log); err != nil {
 		broker.Shutdown()
 		return nil, err
 	}
-	cfg.TVMS.API.BaseURL = s.server.URL()
-	s.app, err = NewApp(AppOptions{Config: cfg, Logger: log, Connect: connectTo(broker)})
-	if err != nil {
-		broker.Shutdown()
-	}
-	return s, err
+	return s, nil
 }
 
-// demoConfig is a configuration for an upstream next door: everything is as always, only sooner.
-func demoConfig() Config {
-	var cfg Config
-	cfg.Worker.HTTPAddr = noListen
-	cfg.Retry.Renew = handlers.Policy{Initial: 500 * time.Millisecond, Max: 2 * time.Second, Multiplier: 2}
-	api := &cfg.TVMS.API
-	api.AuthToken, api.CRMService = upstream.NewSecret(sandboxToken), "demo_crm"
-	api.ReadBack.Enabled, api.ReadBack.ExpiryField, api.ReadBack.Format = true, "ExpireDate", "epoch_seconds"
-	api.ReadBack.SettleAfter = 2 * time.Second
-	guard := &cfg.TVMS.Guard
-	guard.CallTimeout, guard.OpenFor = 1500*time.Millisecond, 500*time.Millisecond
-	return cfg
-}
-
-func (s *demoStage) openSandbox() (err error) {
-	s.tvms = sandbox.NewTVMS(sandbox.TVMSOptions{AuthToken: sandboxToken, Latency: 3 * time.Millisecond, Seed: s.f.seed})
-	expires := s.script.began.UTC().Truncate(24*time.Hour).AddDate(0, 0, 10)
-	for _, names := range [][]string{s.script.customers, s.script.clerks} {
-		for _, name := range names {
-			if err := s.tvms.PutCustomers(sandbox.Customer{MappingID: name, UserID: "tv-" + name, Expires: expires}); err != nil {
-				return err
-			}
-		}
-	}
-	s.server, err = sandbox.Listen("127.0.0.1:0", s.tvms.Handler())
-	if err != nil {
+// open opens the imitations, and makes the worker between them and the broker.
+func (s *demoStage) open(cfg Config, log *slog.Logger) (err error) {
+	if err := s.imitate(); err != nil {
 		return err
 	}
-	s.tvms.Faults().OnDown(func(down bool) { _ = s.server.SetDown(down) }) // it fails only at the end
-	return nil
+	if s.servers.tvms, err = listenFor(s.tvms.Handler(), s.tvms.Faults()); err != nil {
+		return err
+	}
+	if s.servers.crmcom, err = listenFor(s.crmcom.Handler(), s.crmcom.Faults()); err != nil {
+		return err
+	}
+	cfg.TVMS.API.BaseURL, cfg.CRMCOM.API.BaseURL = s.servers.tvms.URL(), s.servers.crmcom.URL()
+	s.app, err = NewApp(AppOptions{Config: cfg, Logger: log, Connect: connectTo(s.broker)})
+	return err
 }
+
+// guard is the guard before an upstream.
+func (s *demoStage) guard(name events.Upstream) *upstream.Guard { return s.app.Guard(string(name)) }
 
 // run runs everything while story is told, and ends it.
 func (s *demoStage) run(ctx context.Context, story func(context.Context) error) error {
@@ -87,7 +71,7 @@ func (s *demoStage) run(ctx context.Context, story func(context.Context) error) 
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	group, groupCtx := errgroup.WithContext(ctx)
-	group.Go(func() error { return s.server.Run(sandboxCtx) })
+	group.Go(func() error { return s.servers.run(sandboxCtx) })
 	group.Go(func() error {
 		defer stopSandbox()
 		return s.app.Run(groupCtx)

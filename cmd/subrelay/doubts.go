@@ -20,8 +20,9 @@ func newDoubtsCommand(c *cli) *cobra.Command {
 		Use:   "doubts",
 		Short: "List, show and resolve commands in doubt",
 		Long: `A command is in doubt when its effect may have happened and nothing could tell: a reply was lost, or the worker that
-made the call. subrelay never guesses and never repeats such a call. Somebody looks at the upstream, and writes down the
-truth with 'doubts resolve'. Alone, 'doubts' lists.`,
+made the call. subrelay never guesses, and never repeats such a call. Somebody looks at the upstream, and writes down the
+truth with 'doubts resolve'. Until then later renewals and charges of the key go on; a doubt of any other kind holds its
+key. Alone, 'doubts' lists.`,
 		Example: `  subrelay doubts list
   subrelay doubts show 3r5kq2v7n4x6z7c2b5m8a4w9dh
   subrelay doubts resolve 3r5kq2v7n4x6z7c2b5m8a4w9dh --applied --by anna --reason "TVMS shows the new date"`,
@@ -79,7 +80,7 @@ type doubtLine struct {
 }
 
 // doubtRow is a row of doubts, printed one by one: an incident can leave more than a table can hold.
-const doubtRow = "%-20s  %8s  %-8s  %-20s  %3s  %-26s  %s"
+const doubtRow = "%-20s  %8s  %-19s  %-20s  %3s  %-26s  %s"
 
 func (c *cli) listDoubts(ctx context.Context, q natsjs.Query) error {
 	cl, err := c.connect(ctx)
@@ -183,11 +184,11 @@ func (cl *client) doubt(ctx context.Context, r events.Record) (doubtLine, error)
 	if err != nil {
 		return doubtLine{}, err
 	}
-	h, err := cl.ledger.History(ctx, token, r.Command.CID)
-	if err != nil {
-		return doubtLine{}, err
+	started, err := cl.outcomes.LastOf(ctx, r.Command.Kind, events.Started, token, r.Command.CID) // which the doubt follows
+	if started == nil || err != nil {
+		return doubtOf(nil, r), err
 	}
-	return doubtOf(h, r), nil
+	return doubtOf(events.History{*started}, r), nil
 }
 
 // doubtOf tells of the doubt that r says, which stands in h.
@@ -212,8 +213,16 @@ func nextForDoubt(r events.Record, before json.RawMessage) string {
 		return fmt.Sprintf("look up %s at %s: if it stands at %s, resolve it with --applied; if still at %s, with --not-applied; mind other changes since",
 			r.Command.Key, r.Upstream, p.Target.UTC().Format(time.RFC3339), p.Before.UTC().Format(time.RFC3339))
 	}
-	return fmt.Sprintf("find out at %s whether %s was done for %s at %s, then resolve it with --applied or --not-applied",
-		r.Upstream, r.Command.Kind, r.Command.Key, stamp(*startedAt(r)))
+	next := fmt.Sprintf("find out at %s whether %s was done for %s at %s", r.Upstream, r.Command.Kind, r.Command.Key, stamp(*startedAt(r)))
+	var sent struct{ Reference string }
+	if json.Unmarshal(before, &sent) == nil && sent.Reference != "" {
+		next += ", under the reference " + sent.Reference
+	}
+	next += ", then resolve it with --applied or --not-applied"
+	if spec, ok := events.SpecOf(events.Specs(), r.Command.Kind); ok && spec.HoldsAfterDoubt {
+		next += fmt.Sprintf("; until then the later commands of %s wait", r.Command.Key)
+	}
+	return next
 }
 
 func startedAt(r events.Record) *time.Time {

@@ -14,42 +14,62 @@ import (
 	"subrelay/events"
 )
 
-// toResolveFrom is the last record of each command in a file of IDs. All doubts are read once; what is not among them is
-// looked up one by one.
+// toResolveFrom is the last record of each command in a file of IDs. All commands that ever were in doubt are read once,
+// those that are resolved too, so that a repetition is as quick; what is not among them is looked up one by one.
 func (c *cli) toResolveFrom(ctx context.Context, cl *client, f resolveFlags) ([]events.Record, error) {
 	ids, err := c.readIDs(f.from, f.id)
 	if err != nil {
 		return nil, err
 	}
-	doubts := map[string]events.Record{}
-	for r, err := range cl.outcomes.Doubts(ctx, natsjs.Query{}) {
-		if err != nil {
-			return nil, err
-		}
-		doubts[r.Command.CID] = r
-		if f.id.source != "" && r.Command.Source == f.id.source && (f.id.key == "" || r.Command.Key == f.id.key) {
-			if twin, ok := doubts[r.Command.ID]; ok && twin.Command.CID != r.Command.CID {
-				return nil, usagef("several commands in doubt have the id %s and this source: name them by cid, or say --key", r.Command.ID)
-			}
-			doubts[r.Command.ID] = r
-		}
+	doubts, err := cl.everInDoubt(ctx, ids, f.id)
+	if err != nil {
+		return nil, err
 	}
-	var all []events.Record
-	for _, id := range ids {
-		r, ok := doubts[id]
-		if !ok {
-			known, err := cl.find(ctx, id, f.id)
+	all := make([]events.Record, len(ids))
+	group, groupCtx := errgroup.WithContext(ctx)
+	group.SetLimit(doubtsAtOnce)
+	for i, id := range ids {
+		group.Go(func() error {
+			if ref, ok := doubts[id]; ok {
+				last, err := cl.latest(groupCtx, ref)
+				all[i] = last
+				return err
+			}
+			known, err := cl.find(groupCtx, id, f.id)
 			if err != nil {
-				return nil, err
+				return err
 			}
 			if known.history.Last() == nil {
-				return nil, fmt.Errorf("command %s is not in doubt: %s", id, standing(nil))
+				return fmt.Errorf("command %s is not in doubt: %s", id, standing(nil))
 			}
-			r = *known.history.Last()
-		}
-		all = append(all, r)
+			all[i] = *known.history.Last()
+			return nil
+		})
 	}
-	return all, nil
+	return all, group.Wait()
+}
+
+// everInDoubt finds those of the ids that have a record in_doubt, whatever came after it.
+func (cl *client) everInDoubt(ctx context.Context, ids []string, f idFlags) (map[string]events.Ref, error) {
+	wanted, met := make(map[string]bool, len(ids)), make(map[string]events.Ref, len(ids))
+	for _, id := range ids {
+		wanted[id] = true
+	}
+	err := cl.outcomes.Read(ctx, natsjs.Query{Statuses: []events.Status{events.InDoubt}}, func(s natsjs.Stored) error {
+		ref := s.Command
+		if wanted[ref.CID] {
+			met[ref.CID] = ref
+		}
+		if f.source == "" || !wanted[ref.ID] || ref.Source != f.source || f.key != "" && ref.Key != f.key {
+			return nil
+		}
+		if twin, ok := met[ref.ID]; ok && twin.CID != ref.CID {
+			return usagef("several commands that were in doubt have the id %s and this source: name them by cid, or say --key", ref.ID)
+		}
+		met[ref.ID] = ref
+		return nil
+	})
+	return met, err
 }
 
 // readIDs reads IDs, one per line, each once. Empty lines and what follows a # are left out.

@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"subrelay/adapters/natsjs"
 	"subrelay/events"
 	"subrelay/handlers"
 )
@@ -205,30 +206,18 @@ const (
 // closeDoubt closes the dead letter of a doubt that was resolved. A late result of the same command, which is another
 // alarm, must not be closed with it.
 func (cl *client) closeDoubt(ctx context.Context, seq uint64, by, reason string) (string, error) {
-	letters, err := cl.letters.Get(ctx, seq)
+	err := cl.letters.CloseFor(ctx, seq, events.DeadInDoubt, by, reason)
 	switch {
+	case err == nil:
+		return letterClosed, nil
 	case isNotFound(err):
 		return letterNone, nil
-	case err != nil:
-		return "", err
-	}
-	open := 0
-	for _, l := range letters {
-		if l.Closed == nil && l.Reason != events.DeadInDoubt {
-			return letterOpen, nil
-		}
-		if l.Closed == nil {
-			open++
-		}
-	}
-	if open == 0 {
+	case events.KindOf(err) == events.Conflict:
 		return letterBefore, nil
+	case events.KindOf(err) == events.Refused && events.AsError(err).Code == natsjs.CodeOtherOpen:
+		return letterOpen, nil
 	}
-	err = cl.letters.Close(ctx, seq, by, reason)
-	if events.KindOf(err) == events.Conflict && err != nil {
-		return letterBefore, nil
-	}
-	return letterClosed, err
+	return "", err
 }
 
 // failureText is an error for a line of a batch, its hint included.

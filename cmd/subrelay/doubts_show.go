@@ -27,6 +27,7 @@ call, the command itself, later commands of its key, and what to do. ID is a cid
 		},
 	}
 	f.register(cmd.Flags())
+	c.registerReveal(cmd.Flags())
 	return cmd
 }
 
@@ -65,6 +66,7 @@ func (c *cli) showDoubt(ctx context.Context, id string, f idFlags) error {
 		return err
 	}
 	d.Later = append(d.Later, later...)
+	c.shownHistory(d.History)
 	if c.wantJSON {
 		return c.printJSON(d)
 	}

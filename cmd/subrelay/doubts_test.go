@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
 	"strings"
 	"testing"
@@ -130,5 +131,15 @@ func TestManyDoubts(t *testing.T) {
 	})
 	if report := r.judge(); report.Succeeded != 3 || report.Failed != 2 || report.Effects != 3 {
 		t.Errorf("%s", &report)
+	}
+}
+
+func TestDoubtNamesTheReference(t *testing.T) {
+	r := events.Record{Outcome: events.Outcome{Command: events.Ref{Kind: events.Amend, Key: "S1"}, Upstream: events.CRMCOM}}
+	for before, want := range map[string]bool{`{"reference":"ref-1","before":null}`: true, `{"reference":""}`: false, ``: false} {
+		next := nextForDoubt(r, json.RawMessage(before))
+		if strings.Contains(next, ", under the reference ref-1, then") != want || !strings.Contains(next, "the later commands of S1 wait") {
+			t.Errorf("%s: %s", before, next)
+		}
 	}
 }

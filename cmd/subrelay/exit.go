@@ -16,6 +16,7 @@ const (
 	exitRejected = 3 // rejected, failed or expired
 	exitInDoubt  = 4
 	exitTimeout  = 5 // timed out waiting
+	exitWarnings = 6 // of doctor: warnings, and nothing worse
 )
 
 const exitHelp = `Exit codes:
@@ -25,6 +26,7 @@ const exitHelp = `Exit codes:
   3  a command was rejected, failed or expired, or was refused before it was sent
   4  a command is in doubt
   5  timed out waiting
+  6  doctor found warnings, and nothing worse
 For a batch the worst of its commands counts, in the order 1, 4, 3, 5.`
 
 // exitOrder lists the codes from the worst on, for batches. Usage errors end a batch before it begins.

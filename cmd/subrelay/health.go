@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"time"
 
@@ -31,6 +32,7 @@ func (h *health) ServeHTTP(w http.ResponseWriter, r *http.Request) { h.mux.Serve
 type readiness struct {
 	Ready     bool                 `json:"ready"`
 	Reasons   []string             `json:"reasons,omitempty"` // why it is not
+	Warnings  []string             `json:"warnings,omitempty"`
 	Worker    string               `json:"worker"`
 	Upstreams map[string]condition `json:"upstreams"`
 }
@@ -67,6 +69,7 @@ func reply(w http.ResponseWriter, status int, v any) {
 func (a *App) readiness() readiness {
 	r := readiness{Worker: a.name, Upstreams: make(map[string]condition)}
 	conn, stopping := a.state()
+	r.Reasons, r.Warnings = a.shortage.standing()
 	switch {
 	case stopping:
 		r.Reasons = append(r.Reasons, "the worker is stopping")
@@ -80,16 +83,36 @@ func (a *App) readiness() readiness {
 	default:
 		r.Reasons = append(r.Reasons, "streams and consumers are not set up yet")
 	}
-	r.Ready = len(r.Reasons) == 0
+	if silent := a.silent(time.Now()); silent > storesWithin && len(r.Reasons) == 0 {
+		r.Reasons = append(r.Reasons, fmt.Sprintf("NATS has stored nothing for %s: a full disk, or too few servers?", silent.Round(time.Second)))
+	}
+	r.Reasons = append(r.Reasons, a.refusals.reasons()...)
+	if other := a.namesake.Load(); other != nil {
+		r.Reasons = append(r.Reasons, other.Error()+": give each a worker.name of its own")
+	}
 	for _, s := range a.stations {
 		c := condition{Breaker: s.guard.State(), Partitions: []int{}}
 		if lanes := s.lanes.Load(); lanes != nil {
 			depth := lanes.Depth()
 			c.Partitions, c.Waiting = append(c.Partitions, depth.Partitions...), depth.Waiting
+			r.Reasons = append(r.Reasons, lanes.Failing()...)
 		}
 		r.Upstreams[string(s.name)] = c
 	}
+	r.Ready = len(r.Reasons) == 0
 	return r
+}
+
+// storesWithin is how long a broker may store nothing before that is said: longer than it takes to elect a stream's leader.
+const storesWithin = 10 * time.Second
+
+// silent is how long NATS has stored nothing for this worker, which asks it to about each second; 0 before the first time.
+func (a *App) silent(now time.Time) time.Duration {
+	last := a.stored.Load()
+	if last == 0 {
+		return 0
+	}
+	return now.Sub(time.Unix(0, last))
 }
 
 // serveHTTP serves health and metrics from now on. stop ends that and waits for its end.

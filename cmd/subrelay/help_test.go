@@ -66,12 +66,19 @@ func golden(t *testing.T, name, got string) {
 
 func TestCompletion(t *testing.T) {
 	for args, want := range map[string]string{
-		"__complete subject ":              "renew",
-		"__complete outcomes --status in":  "in_doubt",
-		"__complete version -o j":          "json",
-		"__complete topology ":             "apply",
-		"completion bash":                  "subrelay",
-		"__complete publish renew --fromx": "",
+		"__complete subject ":                                 "renew",
+		"__complete outcomes --status in":                     "in_doubt",
+		"__complete version -o j":                             "json",
+		"__complete topology ":                                "apply",
+		"__complete subject netflix-a":                        "netflix-acknowledge",
+		"__complete publish netflix-u":                        "netflix-unsuspend",
+		"__complete publish swap --business-classification U": "UPGRADE_SERVICE",
+		"__complete publish netflix-create --channel W":       "WEB",
+		"__complete outcomes --kind sw":                       "swap",
+		"completion bash":                                     "subrelay",
+		"__complete query tvm":                                "tvms-customer",
+		"__complete query subscription ":                      "id=",
+		"__complete publish renew --fromx":                    "",
 	} {
 		parts := strings.Fields(args)
 		if strings.HasSuffix(args, " ") {
@@ -100,10 +107,19 @@ func TestBadUsage(t *testing.T) {
 		{"subject renwe C-1", "did you mean renew?"},
 		{"subject freeze C-1", "known: renew"},
 		{"validate", "missing: FILE"},
-		{"publish", "what is to be sent? Name a kind (renew), or a file with --file"},
+		{"publish", "what is to be sent? Name a kind (renew, amend, swap, netflix-create, "},
+		{"publish", "netflix-decline), or a file with --file"},
 		{"publish renwe", "did you mean renew?"},
 		{"publish -f x renwe", "did you mean renew?"},
 		{"publish -f x -- renew", "exclude each other"},
+		{"publish netflix-suspnd", "did you mean netflix-suspend?"},
+		{"publish swap", "which subscription?"},
+		{"publish swap --subscription S1 --from A", "Each --from needs its --to"},
+		{"publish amend --subscription S1 --add code=A extra", "takes no arguments, and got 1"},
+		{"publish netflix-create --customer c --validity soon", `invalid argument "soon" for "--validity"`},
+		{"publish netflix-suspend --data x", "unknown flag: --data"},
+		{"publish netflix-accept --customer c", "which charges?"},
+		{"sandbox --release", "flag needs an argument"},
 		{"publish renew -f x", "unknown shorthand flag: 'f'"},
 		{"publish renew --months 1", "--customer"},
 		{"publish renew --customer C-1", "--months or --days"},
@@ -122,6 +138,19 @@ func TestBadUsage(t *testing.T) {
 		{"outcomes --from-seq x", `invalid argument "x"`},
 		{"show", "missing: ID"},
 		{"show invoice-1", "Then give --source too"},
+		{"query tvms-custmer customer=C-1", "did you mean tvms-customer?"},
+		{"query prices", "known: netflix-promotions, netflix-subscription, subscription, tvms-customer"},
+		{"query tvms-customer", "exactly one of customer, user_id"},
+		{"query tvms-customer C-1", `"C-1" is no MEMBER=VALUE, such as customer=C-10042`},
+		{"query tvms-customer custmer=C-1", "did you mean customer?"},
+		{"query tvms-customer x=C-1", "known: customer, user_id, crm_service"},
+		{"query tvms-customer customer=", "1 to 256 bytes"},
+		{"query tvms-customer customer=C-1 customer=C-2", "customer is given twice"},
+		{"query tvms-customer customer=C-1 user_id=x", "exactly one of"},
+		{"query netflix-promotions x=1", "known: none"},
+		{"query tvms-customer customer=C-1 --timeout 0s", "--timeout is 0s, and must be positive"},
+		{"query tvms-customer customer=C-1 --stats", "--stats shows all queries"},
+		{"workers extra", "takes no arguments"},
 		{"topology nonsense", `there is no command "nonsense"`},
 		{"topology aply", "did you mean apply?"},
 		{"topology show extra", "takes no arguments"},
@@ -152,7 +181,7 @@ func TestErrorsAsJSON(t *testing.T) {
 }
 
 func TestNoBroker(t *testing.T) {
-	for _, args := range []string{"publish renew --customer C-1 --months 1", "outcomes", "show --source b x", "topology show", "topology apply", "topology diff"} {
+	for _, args := range []string{"publish renew --customer C-1 --months 1", "outcomes", "show --source b x", "topology show", "topology apply", "topology diff", "query tvms-customer customer=C-1", "query --stats", "workers"} {
 		got := runLine(t, "", append([]string{"--nats", "nats://user:s3cr3t@127.0.0.1:1"}, strings.Fields(args)...)...)
 		got.want(t, exitError, "", "subrelay up")
 		if strings.Contains(got.stderr, "s3cr3t") {

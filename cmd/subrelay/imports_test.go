@@ -14,13 +14,15 @@ import (
 var rooms = map[string][]string{
 	"events":         {},
 	"events/history": {"events"},
+	"events/checkup": {},
 	"schemas":        {},
 	"handlers":       {"events", "schemas"},
 
-	"adapters/natsjs":          {"events", "schemas"},
+	"adapters/natsjs":          {"events", "schemas", "events/checkup"},
 	"adapters/natsjs/natstest": {},
-	"adapters/upstream":        {"events", "schemas"},
+	"adapters/upstream":        {"events", "schemas", "events/checkup"},
 	"adapters/tvms":            {"events", "schemas", "adapters/upstream"},
+	"adapters/crmcom":          {"events", "schemas", "adapters/upstream"},
 	"adapters/sandbox":         {"events", "schemas", "events/history", "adapters/upstream"},
 }
 

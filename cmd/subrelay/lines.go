@@ -8,7 +8,9 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"maps"
 	"os"
+	"slices"
 
 	"github.com/cloudevents/sdk-go/v2/event"
 
@@ -37,7 +39,31 @@ func newChecker() (*checker, error) {
 }
 
 func (c *checker) check(line int, e *event.Event, unread error) draft {
-	return draft{line: line, event: e, checked: handlers.Check(c.families, c.schemas, e, unread)}
+	d := draft{line: line, event: e, checked: handlers.Check(c.families, c.schemas, e, unread)}
+	if at, ok := maskedIn(e); ok {
+		d.checked.Failure = &events.Failure{Code: events.CodeSchema, Message: fmt.Sprintf(
+			"%s at %s stands where a value was masked, as in dead letters: put the value itself there", events.Masked, at)}
+	}
+	return d
+}
+
+// maskedIn finds what was masked in an event: somebody has copied it from where commands are shown or kept.
+func maskedIn(e *event.Event) (at string, found bool) {
+	if e == nil {
+		return "", false
+	}
+	if value, err := schemas.Decode(e.Data()); err == nil {
+		if p, ok := events.FindMasked(value); ok {
+			return "#" + p, true
+		}
+	}
+	attributes := e.Extensions()
+	for _, name := range slices.Sorted(maps.Keys(attributes)) {
+		if _, ok := events.FindMasked(attributes[name]); ok {
+			return name, true
+		}
+	}
+	return "", false
 }
 
 // drafts reads structured CloudEvents, one per line; empty lines are left out. After an error of reading it ends.

@@ -18,10 +18,15 @@ type metrics struct {
 	calls    map[kindResult]prometheus.Observer
 	late     map[events.Kind]prometheus.Counter
 	dead     *prometheus.CounterVec
+	queries  queryMetrics
 	ackTime  prometheus.Histogram
+
+	laneAlarms *prometheus.CounterVec
 
 	doubtsOpen prometheus.Gauge
 	deadOpen   *prometheus.GaugeVec
+
+	charges *chargeMetrics // nil where this worker does not tell of charges
 }
 
 type kindStatus struct {
@@ -49,15 +54,17 @@ func newMetrics(stations []*station) *metrics {
 			Name: metricsPrefix + "ack_latency_seconds", Help: "Time from storing a command to acknowledging it.",
 			Buckets: []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 60, 600, 3600},
 		}),
+		laneAlarms: newLaneAlarms(stations),
 		doubtsOpen: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: metricsPrefix + "doubts_open", Help: "Commands in doubt in the whole installation, counted now and again."}),
 		deadOpen: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: metricsPrefix + "dead_letters_open", Help: "Dead letters not closed in the whole installation, counted now and again."}, []string{"reason"}),
 	}
-	m.registry.MustRegister(m.dead, m.ackTime, m.doubtsOpen, m.deadOpen,
+	m.registry.MustRegister(m.dead, m.ackTime, m.laneAlarms, m.doubtsOpen, m.deadOpen,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		buildMetric(), &stationCollector{stations: stations})
 	m.resolve(stations)
+	m.queries = newQueryMetrics(m.registry, stations)
 	return m
 }
 

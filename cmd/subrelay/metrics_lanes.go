@@ -4,6 +4,9 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"subrelay/adapters/natsjs"
+	"subrelay/events"
 )
 
 // stationCollector reads breakers and lanes when it is asked.
@@ -17,6 +20,7 @@ var (
 	callsInFlight = description("upstream_calls_in_flight", "Permits that are out.", "upstream")
 	laneWaiting   = description("lane_waiting", "Commands delivered to this worker and not finished.", "upstream")
 	laneLongest   = description("lane_longest", "The most commands of one key that wait in this worker.", "upstream")
+	laneFullest   = description("lane_window_used_ratio", "Part of its window that the fullest partition of this worker uses: at 1 all its keys wait.", "upstream")
 	laneGated     = description("lane_gated_partitions", "Partitions whose commands pass one by one, as after a takeover.", "upstream")
 	laneOwned     = description("lane_partitions", "Partitions served by this worker.", "upstream")
 	laneOldest    = description("lane_oldest_waiting_seconds", "Age of the command that waits longest in this worker; 0 if none waits.", "upstream")
@@ -28,7 +32,7 @@ func description(name, help string, labels ...string) *prometheus.Desc {
 
 // Describe implements prometheus.Collector.
 func (c *stationCollector) Describe(out chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{breakerState, breakerOpened, callsInFlight, laneWaiting, laneLongest, laneGated, laneOwned, laneOldest} {
+	for _, d := range []*prometheus.Desc{breakerState, breakerOpened, callsInFlight, laneWaiting, laneLongest, laneFullest, laneGated, laneOwned, laneOldest} {
 		out <- d
 	}
 }
@@ -53,10 +57,26 @@ func (c *stationCollector) Collect(out chan<- prometheus.Metric) {
 		depth := lanes.Depth()
 		gauge(laneWaiting, float64(depth.Waiting))
 		gauge(laneLongest, float64(depth.Longest))
+		gauge(laneFullest, float64(depth.Fullest)/float64(lanes.Window))
 		gauge(laneGated, float64(depth.Gated))
 		gauge(laneOwned, float64(len(depth.Partitions)))
 		gauge(laneOldest, age(depth.Oldest).Seconds())
 	}
+}
+
+// newLaneAlarms makes the counter of alarms, with every series from the beginning.
+func newLaneAlarms(stations []*station) *prometheus.CounterVec {
+	c := counters("lane_alarms_total", "Warnings that a partition's window is nearly full (window), or that many commands of one key wait (key).", "upstream", "alarm")
+	for _, s := range stations {
+		for _, alarm := range []natsjs.Alarm{natsjs.AlarmWindow, natsjs.AlarmKey} {
+			c.WithLabelValues(string(s.name), string(alarm))
+		}
+	}
+	return c
+}
+
+func (m *metrics) alarmed(name events.Upstream, alarm natsjs.Alarm) {
+	m.laneAlarms.WithLabelValues(string(name), string(alarm)).Inc()
 }
 
 func one(yes bool) float64 {

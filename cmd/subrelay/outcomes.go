@@ -1,9 +1,7 @@
 package main
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"fmt"
 	"strconv"
 
@@ -21,7 +19,7 @@ func newOutcomesCommand(c *cli) *cobra.Command {
 		Short: "Read or follow outcomes",
 		Long: `Read the outcomes that are stored, in order, and with --follow go on with new ones until a signal. --follow without a
 beginning (--since, --from-seq) shows only what is new. With -o json each line is the outcome's CloudEvent as it was
-stored.`,
+stored, but for secrets in results, which stand there only with --reveal.`,
 		Example: `  subrelay outcomes --since 1h --status rejected,failed,in_doubt
   subrelay outcomes --follow --key C-10042
   subrelay outcomes --from-seq 12000 --limit 1000 -o json`,
@@ -37,6 +35,7 @@ stored.`,
 	}
 	cmd.Flags().BoolVar(&follow, "follow", false, "go on with new outcomes until a signal")
 	f.register(cmd, cmd.Flags())
+	c.registerReveal(cmd.Flags())
 	return cmd
 }
 
@@ -47,11 +46,9 @@ func (c *cli) outcomes(ctx context.Context, q natsjs.Query) error {
 	}
 	defer cl.close()
 	if q.Follow && q.FromSeq == 0 && q.Since.IsZero() {
-		stream, err := cl.js.Stream(ctx, cl.names.Outcomes())
-		if err != nil {
-			return noStream(cl.names.Outcomes(), err)
+		if q.FromSeq, err = cl.nextOutcome(ctx); err != nil {
+			return err
 		}
-		q.FromSeq = stream.CachedInfo().State.LastSeq + 1
 	}
 	if !c.wantJSON {
 		if err := c.printLine(outcomeRow, "SEQ", "STORED", "STATUS", "KIND", "KEY", "TRY", "CID", "DETAIL"); err != nil {
@@ -65,26 +62,37 @@ func (c *cli) outcomes(ctx context.Context, q natsjs.Query) error {
 	return err
 }
 
+// nextOutcome is the sequence that the next message of the stream of outcomes gets.
+func (cl *client) nextOutcome(ctx context.Context) (uint64, error) {
+	stream, err := cl.js.Stream(ctx, cl.names.Outcomes())
+	if err != nil {
+		return 0, noStream(cl.names.Outcomes(), err)
+	}
+	return stream.CachedInfo().State.LastSeq + 1, nil
+}
+
 // noStream says what to do about a stream that cannot be found.
 func noStream(name string, err error) error {
 	return hinted(fmt.Errorf("the stream %s: %w", name, err), "a worker creates it at its start, and 'subrelay topology apply' does")
 }
 
 // outcomeRow is a row of outcomes, printed one by one: there may be more than a table can hold.
-const outcomeRow = "%-8s  %-24s  %-9s  %-8s  %-20s  %3s  %-26s  %s"
+const outcomeRow = "%-8s  %-24s  %-9s  %-19s  %-20s  %3s  %-26s  %s"
 
 func (c *cli) printOutcome(s natsjs.Stored) error {
+	raw, err := c.shownEvent(s.Raw, &s.Outcome)
+	if err != nil {
+		return fmt.Errorf("outcome %d: %w", s.Seq, err)
+	}
 	if !c.wantJSON {
+		s.Result = c.shown(s.Result)
 		return c.printLine(outcomeRow, strconv.FormatUint(s.Seq, 10), stamp(s.Time), string(s.Status), string(s.Command.Kind),
 			plain(s.Command.Key), strconv.Itoa(s.Attempt), s.Command.CID, plain(detailOf(&s.Outcome)))
 	}
-	var line bytes.Buffer
-	if err := json.Compact(&line, s.Raw); err != nil {
+	if err := c.printEvent(raw); err != nil {
 		return fmt.Errorf("outcome %d: %w", s.Seq, err)
 	}
-	line.WriteByte('\n')
-	_, err := c.stdout.Write(line.Bytes())
-	return err
+	return nil
 }
 
 // detailOf is what a record says beyond its status, in a few words.

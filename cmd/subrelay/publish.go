@@ -32,6 +32,7 @@ it is sent.
 
 ` + exitHelp,
 		Example: `  subrelay publish renew --customer C-10042 --months 1 --wait
+  subrelay publish swap --subscription S0000012345 --from code=INTERNET_100 --to code=INTERNET_200 --wait
   subrelay publish -f commands.jsonl --wait --timeout 5m
   generate-commands | subrelay publish -f - -o json`,
 		Args: cobra.ArbitraryArgs,
@@ -46,8 +47,12 @@ it is sent.
 	flags := cmd.PersistentFlags()
 	flags.BoolVar(&f.wait, "wait", false, "wait for the final outcome and print it")
 	flags.DurationVar(&f.timeout, "timeout", 30*time.Second, "how long to wait for outcomes, in all")
+	c.registerReveal(flags)
 	flags.BoolVar(&f.noValidate, "no-validate", false, "send without checking: the worker will")
 	cmd.AddCommand(newPublishRenewCommand(c, &f))
+	for _, k := range kindCommands() {
+		cmd.AddCommand(k.build(c, &f))
+	}
 	return cmd
 }
 

@@ -155,6 +155,9 @@ var withoutOutcome = []events.Reason{
 
 // deadLetter is the dead letter that stands in place of an outcome, if there is one.
 func (p *posting) deadLetter(ctx context.Context, seq uint64) (natsjs.Letter, bool) {
+	if !p.client.may("$JS.API.STREAM.INFO." + p.client.names.DeadLetters()) {
+		return natsjs.Letter{}, false // billing need not see dead letters
+	}
 	letters, err := p.client.letters.Get(ctx, seq)
 	if err != nil {
 		return natsjs.Letter{}, false // none, or not now

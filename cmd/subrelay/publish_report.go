@@ -126,6 +126,7 @@ func (r *postReport) add(l postLine) {
 		r.order = append(r.order, l.Status)
 	}
 	r.counts[l.Status]++
+	l.Result = r.cli.shown(l.Result)
 	if err := r.print(l); r.err == nil {
 		r.err = err
 	}

@@ -208,7 +208,7 @@ func TestTopology(t *testing.T) {
 	for _, s := range show {
 		names = append(names, s["stream"].(string))
 	}
-	if !slices.Equal(names, []string{"SUBRELAY_COMMANDS", "SUBRELAY_OUTCOMES", "SUBRELAY_DEADLETTERS"}) || show[0]["max_bytes"] != 2147483648.0 || len(show[0]["consumers"].([]any)) != 16 {
+	if !slices.Equal(names, []string{"SUBRELAY_COMMANDS", "SUBRELAY_OUTCOMES", "SUBRELAY_DEADLETTERS", "SUBRELAY_TASKS"}) || show[0]["max_bytes"] != 2147483648.0 || len(show[0]["consumers"].([]any)) != 3*16 {
 		t.Errorf("got %v", show)
 	}
 	own := file(t, "prefix: trial\n")
@@ -221,6 +221,8 @@ func TestSubject(t *testing.T) {
 	runLine(t, "", "subject", "renew", "C-1", "-o", "json").want(t, exitDone, `"token":"C-1"`, "")
 	runLine(t, "", "--config", file(t, "prefix: trial\n"), "subject", "renew", "C-1").want(t, exitDone, "trial.cmd.renew.C-1\n", "")
 	runLine(t, "", "subject", "renew", strings.Repeat("x", 200)).want(t, exitUsage, "", "128 is the most")
+	runLine(t, "", "subject", "swap", "S0000012345").want(t, exitDone, "subrelay.cmd.swap.S0000012345\n", "")
+	runLine(t, "", "subject", "netflix-create", "cust-77", "-o", "json").want(t, exitDone, `"kind":"netflix-create"`, "")
 	runLine(t, "", "subject", "renew", "").want(t, exitUsage, "", "empty")
 }
 

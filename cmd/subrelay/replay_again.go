@@ -119,7 +119,7 @@ func (r *againReplay) freeze(ctx context.Context, q natsjs.Query, selection stri
 	byCID := map[string]*planned{}
 	err := r.client.outcomes.Read(ctx, q, func(s natsjs.Stored) error {
 		byCID[s.Command.CID] = &planned{Seq: s.Command.Seq, AgainOf: s.Command.CID, Kind: s.Command.Kind, Key: s.Command.Key,
-			Succeeded: s.Time.UTC(), Result: s.Result, ID: s.Command.ID}
+			Succeeded: s.Time.UTC(), Result: events.MaskResult(s.Result), ID: s.Command.ID}
 		return nil
 	})
 	if err != nil {
@@ -204,7 +204,7 @@ func (r *againReplay) countDoubts(ctx context.Context, q natsjs.Query) error {
 	return nil
 }
 
-const againRow = "%-8d  %-8s  %-20s  %-24s  %-32s  %s"
+const againRow = "%-8d  %-19s  %-20s  %-24s  %-32s  %s"
 
 // list shows the effects that would happen again.
 func (r *againReplay) list() error {
@@ -213,7 +213,7 @@ func (r *againReplay) list() error {
 	}
 	for i, p := range r.plan.commands {
 		if i == 0 && !r.cli.wantJSON {
-			r.cli.sayf("%-8s  %-8s  %-20s  %-24s  %-32s  %s", "SEQ", "KIND", "KEY", "SUCCEEDED", "RUNS AGAIN AS", "EFFECT")
+			r.cli.sayf("%-8s  %-19s  %-20s  %-24s  %-32s  %s", "SEQ", "KIND", "KEY", "SUCCEEDED", "RUNS AGAIN AS", "EFFECT")
 		}
 		if err := r.tell(againLine{planned: p, Action: actionWould}); err != nil {
 			return err
@@ -226,6 +226,13 @@ func (r *againReplay) list() error {
 func (r *againReplay) tell(l againLine) error {
 	switch {
 	case r.cli.wantJSON:
+		if l.Event != nil { // the plan has it whole
+			shown := l.Event.Clone()
+			if err := shown.SetData(event.ApplicationJSON, document(l.Event.Data())); err != nil {
+				return err
+			}
+			l.Event = &shown
+		}
 		return r.cli.printJSON(l)
 	case l.Action == actionWould:
 		line := fmt.Sprintf(againRow, l.Seq, l.Kind, l.Key, stamp(l.Succeeded), l.ID, document(l.Event.Data()))

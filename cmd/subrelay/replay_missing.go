@@ -19,6 +19,7 @@ const (
 	stateDone       = "done"        // it has a final outcome
 	stateInDoubt    = "in_doubt"    // the truth is owed: see 'subrelay doubts'
 	stateUnfinished = "unfinished"  // begun, and no longer delivered
+	stateDamaged    = "damaged"     // begun, and its newest record cannot be read: running it again may do it twice
 	stateDead       = "dead"        // in the dead letters, without a record
 	stateUnknowable = "unknowable"  // older than the ledger
 	stateNoConsumer = "no_consumer" // nobody delivers it, until the topology is applied
@@ -228,7 +229,7 @@ func (r *missingReplay) requeue(ctx context.Context, l *missingLine) error {
 	return nil
 }
 
-const missingRow = "%-8d  %-11s  %-8s  %-8s  %-20s  %-26s  %s"
+const missingRow = "%-8d  %-11s  %-8s  %-19s  %-20s  %-26s  %s"
 
 // tell prints a line: in a run that is none for trial, for people, only what is not as it should be.
 func (r *missingReplay) tell(l missingLine) error {
@@ -263,7 +264,7 @@ func (r *missingReplay) finish() error {
 		did = "would be requeued"
 	}
 	text := fmt.Sprintf("%s %s", count(r.sum.Requeued, "command", "commands"), did)
-	for _, state := range []string{stateMissing, stateWaiting, stateDone, stateInDoubt, stateUnfinished, stateDead, stateUnknowable, stateNoConsumer} {
+	for _, state := range []string{stateMissing, stateWaiting, stateDone, stateInDoubt, stateUnfinished, stateDamaged, stateDead, stateUnknowable, stateNoConsumer} {
 		if n := r.sum.States[state]; n > 0 {
 			text += fmt.Sprintf("; %d %s", n, state)
 		}

@@ -180,7 +180,7 @@ func (r *outcomesReplay) send(ctx context.Context, msg *nats.Msg, eventID string
 		_, err := r.client.js.PublishMsg(limited, msg, jetstream.WithMsgID(eventID+".replay."+r.state.Run), jetstream.WithExpectStream(r.stream))
 		cancel()
 		var refused *jetstream.APIError
-		if err == nil || ctx.Err() != nil || errors.As(err, &refused) || try == sendTries {
+		if err == nil || ctx.Err() != nil || errors.As(err, &refused) && !natsjs.InProcess(err) || try == sendTries {
 			return err
 		}
 		if !sleep(ctx, time.Duration(try)*100*time.Millisecond) {
@@ -212,7 +212,7 @@ func (r *outcomesReplay) save(ctx context.Context) error {
 	return replaceFile(r.flags.state, r.state)
 }
 
-const outcomeReplayRow = "%-8d  %-9s  %-8s  %-20s  %-26s  ->  %s"
+const outcomeReplayRow = "%-8d  %-9s  %-19s  %-20s  %-26s  ->  %s"
 
 // tell says what would be sent.
 func (r *outcomesReplay) tell(s natsjs.Stored, subject string) error {

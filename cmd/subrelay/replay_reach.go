@@ -87,6 +87,13 @@ func (r *reach) classify(ctx context.Context, m natsjs.StoredCommand) (missingLi
 	if last != nil {
 		l.Status = string(last.Status)
 	}
+	if last == nil && l.CID != "" {
+		begun, err := r.client.outcomes.Begun(ctx, m.Key, l.CID)
+		if begun || err != nil {
+			l.State, l.Note = stateDamaged, "its newest record is damaged on the server's disk: look it up at its upstream"
+			return l, err
+		}
+	}
 	l.State, err = r.state(ctx, m, at, last)
 	return l, err
 }

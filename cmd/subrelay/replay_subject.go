@@ -76,7 +76,7 @@ func (cl *client) listener(ctx context.Context, t subjectTemplate) (string, erro
 	case strings.HasPrefix(first, "$") || first == "_INBOX":
 		return "", ours(t, "it belongs to the NATS server and its clients")
 	}
-	own := []string{cl.names.Commands(), cl.names.Outcomes(), cl.names.DeadLetters()}
+	own := cl.names.Streams()
 	names := cl.js.StreamNames(ctx, jetstream.WithStreamListSubject(pattern))
 	var found []string
 	for name := range names.Name() {

@@ -174,3 +174,13 @@ func eventually(t *testing.T, what string, ok func() bool) {
 		}
 	}
 }
+
+// content is what a file holds.
+func content(t *testing.T, name string) string {
+	t.Helper()
+	raw, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(raw)
+}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"strings"
@@ -15,13 +16,18 @@ func constructors() []func(*cli) *cobra.Command {
 		newUpCommand,
 		newWorkerCommand,
 		newSandboxCommand,
+		newHealthCommand,
 		newPublishCommand,
 		newOutcomesCommand,
+		newChargesCommand,
 		newShowCommand,
+		newQueryCommand,
 		newReplayCommand,
 		newDoubtsCommand,
 		newDeadCommand,
+		newWorkersCommand,
 		newTopologyCommand,
+		newDoctorCommand,
 		newValidateCommand,
 		newSubjectCommand,
 		newBenchCommand,
@@ -35,15 +41,18 @@ type cli struct {
 	stdout, stderr io.Writer
 	environ        []string // as os.Environ gives it
 
-	natsURL    string // --nats
-	creds      string // --creds
-	configFile string // --config
-	output     string // -o
-	wantJSON   bool   // output is json
+	natsURL    string     // --nats
+	nats       NATSConfig // --creds, --nkey, --nats-user, ...; empty where the configuration is to decide
+	configFile string     // --config
+	output     string     // -o
+	wantJSON   bool       // output is json
+	reveal     bool       // --reveal, of commands that show results
+
+	abort context.CancelCauseFunc // ends the command, for a reason that its own error would not tell
 }
 
 func newCLI(stdin io.Reader, stdout, stderr io.Writer, environ []string) *cli {
-	return &cli{stdin: stdin, stdout: stdout, stderr: stderr, environ: environ}
+	return &cli{stdin: stdin, stdout: stdout, stderr: stderr, environ: environ, abort: func(error) {}}
 }
 
 // newRoot is the root command with all others.
@@ -58,6 +67,8 @@ final outcome, which anybody may subscribe to or replay.
 ` + exitHelp,
 		Example: `  subrelay up                                        # everything at once, to try it
   subrelay publish renew --customer C-10042 --months 1 --wait
+  subrelay publish swap --subscription S0000012345 --from code=INTERNET_100 --to code=INTERNET_200 --wait
+  subrelay query subscription subscription=S0000012345
   subrelay outcomes --follow`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
@@ -69,7 +80,14 @@ final outcome, which anybody may subscribe to or replay.
 	}
 	flags := root.PersistentFlags()
 	flags.StringVar(&c.natsURL, "nats", "", "URL of the NATS server, several comma-separated (default nats://127.0.0.1:4222)")
-	flags.StringVar(&c.creds, "creds", "", "NATS credentials file")
+	flags.StringVar(&c.nats.Creds, "creds", "", "NATS credentials file (.creds)")
+	flags.StringVar(&c.nats.NKeyFile, "nkey", "", "file with the seed of a NATS NKey")
+	flags.StringVar(&c.nats.User, "nats-user", "", "NATS user; the password from --nats-password-file or $SUBRELAY_NATS_PASSWORD")
+	flags.StringVar(&c.nats.PasswordFile, "nats-password-file", "", "file with the password of the NATS user")
+	flags.StringVar(&c.nats.CAFile, "tls-ca", "", "PEM file of the authorities to trust for NATS (default the system's)")
+	flags.StringVar(&c.nats.CertFile, "tls-cert", "", "PEM file of the client certificate for NATS, with --tls-key")
+	flags.StringVar(&c.nats.KeyFile, "tls-key", "", "PEM file of its key")
+	flags.StringVar(&c.nats.InboxPrefix, "inbox-prefix", "", "where NATS replies go, by the user's permissions (default _INBOX)")
 	flags.StringVar(&c.configFile, "config", "", "configuration file, YAML (default $SUBRELAY_CONFIG)")
 	flags.StringVarP(&c.output, "output", "o", outputTable, "output: table or json (one object per line)")
 	_ = root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]cobra.Completion{outputTable, outputJSON}, cobra.ShellCompDirectiveNoFileComp))

@@ -9,6 +9,8 @@ import (
 	"os"
 	"slices"
 	"strings"
+
+	"subrelay/adapters/natsjs"
 )
 
 // run is the whole program: it runs the command that args name and returns the exit code. It ends when the command is
@@ -25,7 +27,13 @@ func (c *cli) run(ctx context.Context, args []string) int {
 	root.SetOut(c.stdout)
 	root.SetErr(c.stderr)
 	c.wantJSON = asksForJSON(args) // until the flags are parsed
+	ctx, c.abort = context.WithCancelCause(ctx)
+	defer c.abort(nil)
 	cmd, err := root.ExecuteContextC(ctx)
+	var refused natsjs.Refusal
+	if why := context.Cause(ctx); errors.As(why, &refused) {
+		err = why // what it stopped at, or was not told, is a consequence
+	}
 	c.report(cmd.CommandPath(), err)
 	return exitCode(err)
 }

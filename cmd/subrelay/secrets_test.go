@@ -31,6 +31,8 @@ var testSecrets = map[string]string{
 	"a token in a command":           `c0mm@nd "tok"en+1`,
 	"a password in a command":        "c0mm@nd&pass/w0rd",
 	"a header's token":               "h3@der/t0ken+1",
+	"the web API key of CRM.COM":     `w#b/k3y+&"=<>%1`,
+	"the password of CRM.COM":        `cr#m p/ss+&"=<>%`,
 	"a setting in the wrong place":   "m1spl@ced s3cr3t",
 	"a setting with a wrong name":    "m1sn@med-s3cr3t",
 	"a setting that breaks the file": "br0ken@s3cr3t",
@@ -55,20 +57,35 @@ func spellings(secret string) []string {
 // leaks is everything that has left the process, by where it came out.
 type leaks struct {
 	t    *testing.T
-	seen int // how many places were searched
+	seen int    // how many places were searched
+	said []said // them all, for secrets that are not known before the end
+	// secrets are what is searched for, by what they are; nil is testSecrets.
+	secrets map[string]string
 }
+
+type said struct{ where, text string }
 
 // search fails where text shows a secret, and looks also into what is base64 in it.
 func (l *leaks) search(where, text string) {
 	l.t.Helper()
 	l.seen++
+	l.said = append(l.said, said{where, text})
+	secrets := l.secrets
+	if secrets == nil {
+		secrets = testSecrets
+	}
+	for name, secret := range secrets {
+		l.searchFor(name, secret, where, text)
+	}
+}
+
+func (l *leaks) searchFor(name, secret, where, text string) {
+	l.t.Helper()
 	for _, view := range []string{text, decodedBase64(text)} {
-		for name, secret := range testSecrets {
-			for _, form := range spellings(secret) {
-				if i := strings.Index(view, form); i >= 0 {
-					l.t.Errorf("%s shows %s, as %q:\n…%s…", where, name, form, view[max(0, i-200):min(len(view), i+len(form)+100)])
-					break
-				}
+		for _, form := range spellings(secret) {
+			if i := strings.Index(view, form); i >= 0 {
+				l.t.Errorf("%s shows %s, as %q:\n…%s…", where, name, form, view[max(0, i-200):min(len(view), i+len(form)+100)])
+				break
 			}
 		}
 	}
@@ -136,7 +153,7 @@ func secretRig(t *testing.T) (*rig, *watched) {
 	api := &r.config.TVMS.API
 	api.BaseURL, api.AuthToken, api.Password = imitation.URL(), upstream.NewSecret(testSecrets["the token of TVMS"]), upstream.NewSecret(testSecrets["the customers' password"])
 	r.config.TVMS.Guard.CallTimeout = 300 * time.Millisecond
-	r.config.TVMS.Guard.ConsecutiveFailures = 1000
+	r.config.TVMS.Guard.ConsecutiveFailures, r.config.TVMS.Guard.MinRequests = 1000, 1000
 	r.config.Retry.Renew.Attempts = 1
 	r.config.withReadBack()
 	r.config.TVMS.API.ReadBack.SettleAfter, r.config.TVMS.API.ReadBack.GiveUpAfter = 400*time.Millisecond, time.Second
@@ -157,7 +174,12 @@ func (r *rig) startLogging(log *watched) *App {
 	done := make(chan error, 1)
 	go func() { done <- app.Run(ctx) }()
 	r.t.Cleanup(func() { cancel(); <-done })
-	<-app.Ready()
+	select {
+	case <-app.Ready():
+	case err := <-done:
+		done <- err
+		r.t.Fatalf("the worker ended: %v", err)
+	}
 	return app
 }
 
@@ -181,7 +203,7 @@ func TestNoSecretLeavesTheProcess(t *testing.T) {
 	for _, k := range sandbox.FaultKinds() { // one customer for each, for reads and for renewals
 		for _, route := range []string{sandbox.Writes, sandbox.Reads} {
 			fault := sandbox.Fault{Kind: k.Kind, Route: route, Customer: fmt.Sprintf("F-%d", sent)}
-			if k.Kind == sandbox.Slow || k.Kind == sandbox.SlowAfter {
+			if k.Kind.Delayed() {
 				fault.Delay = sandbox.Duration(time.Second)
 			}
 			if k.Kind == sandbox.Refusal {
@@ -301,6 +323,11 @@ func (l *leaks) searchTools(r *rig, cl *client) {
 			}
 		}
 	}
+	for _, format := range []string{"table", "json"} {
+		if o := l.run([]string{"SUBRELAY_STREAMS_PARTITIONS=4"}, append(at[:2:2], "doctor", "-o", format)...); !strings.Contains(o.stdout, "audit.complete") {
+			l.t.Errorf("doctor ends with %d: %s%s", o.code, o.stdout, o.stderr)
+		}
+	}
 	w := &world{T: l.t, cl: cl}
 	for _, letter := range w.letters() {
 		for _, format := range []string{"table", "json"} {
@@ -328,6 +355,9 @@ func (l *leaks) searchErrors(r *rig) {
 	}{
 		{nil, []string{"--nats", nobody, "outcomes"}},
 		{nil, []string{"--nats", bad, "outcomes"}},
+		{nil, []string{"--nats", nobody, "doctor"}},
+		{nil, []string{"--nats", bad, "doctor", "--monitor", "http://u:" + misplaced + "@127.0.0.1:1"}},
+		{[]string{"SUBRELAY_TVMS_BASE_URL=https://u:" + url.QueryEscape(misplaced) + "@tvms.example/?authToken=" + url.QueryEscape(misnamed), "SUBRELAY_TVMS_AUTH_TOKEN=" + broken}, []string{"--nats", nobody, "doctor"}},
 		{[]string{"SUBRELAY_NATS_URL=" + bad}, []string{"", "", "worker"}},
 		{[]string{"SUBRELAY_NATS_PASSWORD=" + misplaced, "SUBRELAY_NATS_PASSWORD_FILE=/nowhere"}, []string{"", "", "outcomes"}},
 		{[]string{"SUBRELAY_TVMS_CALL_TIMEOUT=" + misplaced}, []string{"", "", "worker"}},
@@ -354,6 +384,11 @@ func (l *leaks) searchErrors(r *rig) {
 		"tvms:\n  auth_token: !!int " + broken + "\n",
 		"tvms:\n\tauth_token: " + broken + "\n",
 		"auth_token " + broken + "\n",
+		"crmcom:\n  base_url: https://crm.example\n  web_api_key: " + misplaced + "\n  web_api_key_file: /nowhere\n",
+		"crmcom:\n  base_url: https://u:" + url.QueryEscape(misplaced) + "@crm.example\n  release: R18.0.0\n  web_api_key: " + misnamed + "\n",
+		"crmcom:\n  base_url: https://crm.example\n  release: R18.0.0\n  web_api_key: " + misnamed + "\n  password: " + misplaced + "\n",
+		"crmcom:\n  base_url: https://crm.example\n  release: R18.0.0\n  password: " + misplaced + "\n",
+		"crmcom:\n  web_api_kye: " + misplaced + "\n",
 		"log:\n  level: " + misplaced + "\n",
 		"nats:\n  url: nats://relay:" + misnamed + "@127.0.0.1:x y\n",
 	} {

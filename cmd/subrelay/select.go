@@ -21,16 +21,21 @@ type selectFlags struct {
 }
 
 func (f *selectFlags) register(cmd *cobra.Command, flags *pflag.FlagSet) {
-	flags.StringVar(&f.since, "since", "", "from then on: a time (RFC 3339), or a duration back from now, such as 2h")
-	flags.StringVar(&f.until, "until", "", "before then: a time, or a duration back from now")
-	flags.Uint64Var(&f.fromSeq, "from-seq", 0, "from this sequence on")
+	f.registerRange(flags)
 	flags.StringSliceVar(&f.kinds, "kind", nil, "only these kinds, comma-separated")
 	flags.StringSliceVar(&f.statuses, "status", nil, "only these statuses, comma-separated")
 	flags.StringVar(&f.key, "key", "", "only this key, such as the customer's id")
 	flags.StringVar(&f.cid, "cid", "", "only the command with this cid")
-	flags.IntVar(&f.limit, "limit", 0, "at most so many (default no limit)")
 	_ = cmd.RegisterFlagCompletionFunc("kind", cobra.FixedCompletions(kindNames(), cobra.ShellCompDirectiveNoFileComp))
 	_ = cmd.RegisterFlagCompletionFunc("status", cobra.FixedCompletions(statusNames(), cobra.ShellCompDirectiveNoFileComp))
+}
+
+// registerRange registers the flags that select by place and number, whatever the events are.
+func (f *selectFlags) registerRange(flags *pflag.FlagSet) {
+	flags.StringVar(&f.since, "since", "", "from then on: a time (RFC 3339), or a duration back from now, such as 2h")
+	flags.StringVar(&f.until, "until", "", "before then: a time, or a duration back from now")
+	flags.Uint64Var(&f.fromSeq, "from-seq", 0, "from this sequence on")
+	flags.IntVar(&f.limit, "limit", 0, "at most so many (default no limit)")
 }
 
 // query reads the flags; what cannot be read is a usage error.

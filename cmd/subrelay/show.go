@@ -19,7 +19,8 @@ func newShowCommand(c *cli) *cobra.Command {
 		Use:   "show ID",
 		Short: "Show one command's whole history",
 		Long: `Show everything that is known of one command: every record of the ledger, its dead letters, and the command itself
-where it is still stored, credentials masked. ID is a cid, or the event's id with --source; --key saves a search.`,
+where it is still stored, credentials and personal data masked. ID is a cid, or the event's id with --source; --key saves
+a search.`,
 		Example: `  subrelay show 3r5kq2v7n4x6z7c2b5m8a4w9dh
   subrelay show invoice-2026-0815 --source billing --key C-10042
   subrelay show invoice-2026-0815 --source billing -o json`,
@@ -32,6 +33,7 @@ where it is still stored, credentials masked. ID is a cid, or the event's id wit
 		},
 	}
 	f.register(cmd.Flags())
+	c.registerReveal(cmd.Flags())
 	return cmd
 }
 
@@ -49,6 +51,7 @@ func (c *cli) show(ctx context.Context, id string, f idFlags) error {
 	if err != nil {
 		return err
 	}
+	c.shownHistory(d.History)
 	if c.wantJSON {
 		return c.printJSON(d)
 	}
@@ -58,7 +61,8 @@ func (c *cli) show(ctx context.Context, id string, f idFlags) error {
 // dossier is all that is known of one command.
 type dossier struct {
 	events.Ref
-	Status      string           `json:"status"` // of the last record, or "waiting"
+	Status      string           `json:"status"`            // of the last record, or "waiting"
+	HeldBy      []string         `json:"held_by,omitempty"` // the cids of commands in doubt that it waits for
 	History     []historyEntry   `json:"history"`
 	DeadLetters []letterEntry    `json:"dead_letters"`
 	Commands    []storedDocument `json:"commands"` // as stored; more than one where it was sent more than once
@@ -114,10 +118,31 @@ func (cl *client) dossier(ctx context.Context, k found) (dossier, error) {
 			d.DeadLetters = append(d.DeadLetters, e)
 		}
 	}
+	if d.Status == statusWaiting && len(d.DeadLetters) == 0 {
+		var err error
+		if d.HeldBy, err = cl.heldBy(ctx, d.Ref); err != nil {
+			return d, err
+		}
+	}
 	return d, nil
 }
 
-// document is a message's body as JSON, credentials masked; a string where it is none.
+// heldBy is the commands in doubt that hold the key of one that waits.
+func (cl *client) heldBy(ctx context.Context, waiting events.Ref) (cids []string, err error) {
+	own, _ := events.SpecOf(events.Specs(), waiting.Kind)
+	for r, err := range cl.outcomes.Doubts(ctx, natsjs.Query{Key: waiting.Key}) {
+		if err != nil {
+			return nil, err
+		}
+		spec, _ := events.SpecOf(events.Specs(), r.Command.Kind)
+		if spec.HoldsAfterDoubt && spec.Upstream == own.Upstream {
+			cids = append(cids, r.Command.CID)
+		}
+	}
+	return cids, nil
+}
+
+// document is a message's body as JSON, masked; a string where it is none.
 func document(data []byte) json.RawMessage {
 	masked := events.Mask(data)
 	if json.Valid(masked) {
@@ -138,6 +163,11 @@ func (c *cli) printDossier(d dossier) error {
 	}
 	if err := c.printSection("no record: it has not been started", []string{"SEQ", "TIME", "STATUS", "TRY", "DETAIL"}, rows); err != nil {
 		return err
+	}
+	for _, cid := range d.HeldBy {
+		if err := c.printLine("it waits until %s, which is in doubt, is resolved: 'subrelay doubts show %[1]s'\n", cid); err != nil {
+			return err
+		}
 	}
 	rows = nil
 	for _, l := range d.DeadLetters {

@@ -43,37 +43,43 @@ func TestSimulation(t *testing.T) {
 }
 
 func simulate(t *testing.T, seed uint64) {
-	cfg := simConfig()
-	if seed%2 == 0 {
-		cfg.withReadBack()
-	}
-	w := newWorld(t, seed, cfg)
+	choices := setUp(seed)
+	w := newWorld(t, seed, choices.cfg, choices.crm)
 	defer w.close()
+	w.kinds, w.reacts, w.resolves = choices.kinds, choices.reacts, true
+	w.putSubscriptions(choices.onSight)
+	w.putSubscribers()
 	for range 1 + w.random.IntN(3) {
 		w.start()
 	}
 	for range 12 + w.random.IntN(12) {
 		for range w.random.IntN(8) {
-			w.renew(12)
+			w.ask()
 		}
 		w.trouble()
+		w.tend()
 		time.Sleep(time.Duration(w.random.IntN(3000)) * time.Millisecond)
 	}
 	w.recover()
-	w.settle(2 * time.Hour)
+	w.settle(4 * time.Hour)
 	r := w.verdict()
-	t.Logf("seed %d: %s", seed, r.String())
+	w.verdictOnCharges()
+	t.Logf("seed %d, %v: %s%v", seed, choices.kinds, r.String(), w.settled())
 }
 
 // trouble is one random mishap.
 func (w *world) trouble() {
-	switch w.random.IntN(14) {
+	switch w.random.IntN(15) {
 	case 0:
-		w.pipes.down.Store(true)
+		w.lines[w.oneOf(tvmsAddr, crmAddr)].down.Store(true)
 	case 1, 2:
-		w.pipes.down.Store(false)
+		w.lines[w.oneOf(tvmsAddr, crmAddr)].down.Store(false)
 	case 3, 4, 5:
-		w.faults()
+		if w.random.IntN(2) == 0 {
+			w.faults(w.tvms.Faults(), sandbox.Any)
+		} else {
+			w.faults(w.crm.Faults(), w.oneOf(sandbox.Any, sandbox.Any, sandbox.Writes, sandbox.Reads, sandbox.Auth))
+		}
 	case 6:
 		w.again()
 	case 7:
@@ -94,6 +100,8 @@ func (w *world) trouble() {
 		if w.random.IntN(3) == 0 {
 			w.restartBroker(time.Duration(w.random.IntN(3000)) * time.Millisecond)
 		}
+	case 14:
+		w.crm.ExpireTokens()
 	}
 }
 
@@ -106,35 +114,38 @@ func (w *world) withAny(do func(*simWorker)) {
 // pause lets up to n seconds pass, with commands coming in.
 func (w *world) pause(n int) {
 	for range w.random.IntN(n) {
-		w.renew(12)
+		w.ask()
 		time.Sleep(time.Second)
 	}
 }
 
-// faults has TVMS misbehave at random rates.
-func (w *world) faults() {
+// faults has an upstream misbehave at random rates.
+func (w *world) faults(of *sandbox.Faults, route string) {
 	plan := sandbox.Plan{Seed: w.random.Uint64()}
 	kinds := sandbox.FaultKinds()
-	for range w.random.IntN(4) {
+	for range 1 + w.random.IntN(4) {
 		kind := kinds[w.random.IntN(len(kinds))].Kind
-		f := sandbox.Fault{Kind: kind, Route: sandbox.Any}
-		if kind == sandbox.Slow || kind == sandbox.SlowAfter {
+		f := sandbox.Fault{Kind: kind, Route: route}
+		if kind.Delayed() {
 			f.Delay = sandbox.Duration(time.Duration(w.random.IntN(6000)+1) * time.Millisecond)
 		}
 		if kind == sandbox.Throttle || kind == sandbox.Unavailable {
 			f.RetryAfter = sandbox.Duration(time.Duration(w.random.IntN(10)) * time.Second)
 		}
-		plan.Rates = append(plan.Rates, sandbox.Rate{Fault: f, Rate: 0.3 * w.random.Float64()})
+		plan.Rates = append(plan.Rates, sandbox.Rate{Fault: f, Rate: 0.1 + 0.2*w.random.Float64()})
 	}
-	if err := w.tvms.Faults().Set(plan); err != nil {
+	if err := of.Set(plan); err != nil {
 		w.Fatal(err)
 	}
 }
 
 // recover ends all trouble, and sees to it that somebody works.
 func (w *world) recover() {
-	w.pipes.down.Store(false)
+	for _, addr := range sortedKeys(w.lines) {
+		w.lines[addr].down.Store(false)
+	}
 	w.tvms.Faults().Lift()
+	w.crm.Faults().Lift()
 	for _, name := range sortedKeys(w.workers) {
 		w.workers[name].cable.Cut()
 	}

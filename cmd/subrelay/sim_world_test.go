@@ -1,13 +1,15 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"net"
 	"net/http"
 	"strconv"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -39,7 +41,7 @@ func (w *simWorker) stop() {
 	<-w.ended
 }
 
-// world is a broker, an imitation of TVMS and any number of workers in virtual time.
+// world is a broker, imitations of the upstreams with one book, and any number of workers in virtual time.
 type world struct {
 	*testing.T
 	random  *rand.Rand
@@ -48,49 +50,108 @@ type world struct {
 	broker  *natsjs.Server
 	cable   *natstest.Cable // billing's
 	cl      *client
+	book    *sandbox.Book
 	tvms    *sandbox.TVMS
-	pipes   *pipes
-	http    *http.Server
+	crm     *sandbox.CRMCOM
+	lines   map[string]*pipes // to the upstreams, by address
+	servers []*http.Server
 	workers map[string]*simWorker
 	names   int
 	sent    []event.Event
 	log     *slog.Logger
+	watch   time.Duration // AppOptions.WatchEvery of workers; 0: never
+
+	kinds    []events.Kind       // that a simulation sends
+	charges  map[string][]string // numbers, by customer
+	began    map[string]string   // the state of each charge at first, by number
+	made     int                 // charges
+	resolves bool                // an operator resolves doubts
+	reacts   bool                // billing acknowledges charges that it is told of
+	told     uint64              // up to which sequence it has been told
+
+	clocks map[string]*atomic.Int64 // by how much workers' clocks are wrong, by their names; none: they are right
 }
 
-// simConfig is a configuration with short times, so that an hour holds many of them.
+// Where the imitations are.
+const (
+	tvmsAddr = "127.0.0.1:8481"
+	crmAddr  = "127.0.0.1:8482"
+)
+
+// simConfig is a configuration of the upstream tvms alone, with short times, so that an hour holds many of them.
 func simConfig() Config {
+	cfg := shortConfig()
+	cfg.withTVMS()
+	return cfg
+}
+
+// shortConfig is a configuration with short times, and without upstreams.
+func shortConfig() Config {
 	var cfg Config
 	cfg.Worker.HTTPAddr, cfg.Worker.Grace = noListen, 10*time.Second
 	cfg.Worker.PublishTimeout, cfg.Worker.Election = 2*time.Second, 3*time.Second
 	cfg.Streams.Partitions = 4
-	cfg.Retry.Renew = handlers.Policy{Initial: time.Second, Max: 10 * time.Second, Multiplier: 2, Attempts: 8}
-	api := &cfg.TVMS.API
-	api.BaseURL, api.AuthToken, api.CRMService = "http://127.0.0.1", upstream.NewSecret(sandboxToken), "demo_crm"
-	guard := &cfg.TVMS.Guard
-	guard.CallTimeout, guard.OpenFor, guard.Concurrency = 4*time.Second, 3*time.Second, 8
+	for _, retry := range cfg.Retry.each() {
+		*retry.policy = handlers.Policy{Initial: time.Second, Max: 10 * time.Second, Multiplier: 2, Attempts: 8}
+	}
 	return cfg
 }
+
+func (c *Config) withTVMS() {
+	api := &c.TVMS.API
+	api.BaseURL, api.AuthToken, api.CRMService = "http://"+tvmsAddr, upstream.NewSecret(sandboxToken), "demo_crm"
+	c.TVMS.Guard = shortGuard()
+}
+
+// withCRMCOM adds the upstreams crmcom and netflix, without the feed of charges. An unclear amend or swap is in doubt.
+func (c *Config) withCRMCOM() {
+	c.CRMCOM.API.BaseURL, c.CRMCOM.API.Release = "http://"+crmAddr, "R18.0.0"
+	c.CRMCOM.API.WebAPIKey = upstream.NewSecret(rigKey)
+	c.CRMCOM.Guard, c.Netflix.Guard = shortGuard(), shortGuard()
+	c.CRMCOM.API.SettleAfter, c.CRMCOM.API.GiveUpAfter = simSettleAfter, simGiveUp
+	c.Netflix.API.SettleAfter, c.Netflix.API.GiveUpAfter = simSettleAfter, simGiveUp
+	c.Netflix.API.Charges.Feed = new(bool)
+	c.CRMCOM.API.Swap.Confirmed = true
+	chargesShow(c)
+}
+
+func shortGuard() upstream.Settings {
+	return upstream.Settings{CallTimeout: 4 * time.Second, OpenFor: 3 * time.Second, Concurrency: 8}
+}
+
+// The times of settling in a simulation.
+const (
+	simSettleAfter = 10 * time.Second
+	simGiveUp      = 2 * time.Minute
+)
 
 // withReadBack lets unclear calls be settled by reading the expiry date.
 func (c *Config) withReadBack() {
 	r := &c.TVMS.API.ReadBack
 	r.Enabled, r.ExpiryField, r.Format = true, "ExpireDate", "epoch_seconds"
-	r.SettleAfter, r.GiveUpAfter = 10*time.Second, 2*time.Minute
+	r.SettleAfter, r.GiveUpAfter = simSettleAfter, simGiveUp
 }
 
-func newWorld(t *testing.T, seed uint64, cfg Config) *world {
+// newWorld makes a world without workers. crm are changes of how CRM.COM behaves; it knows every customer and
+// subscription unless they say otherwise.
+func newWorld(t *testing.T, seed uint64, cfg Config, crm ...func(*sandbox.CRMCOMOptions)) *world {
 	t.Helper()
 	w := &world{
 		T: t, random: rand.New(rand.NewPCG(seed, 1)), config: cfg, dir: t.TempDir(),
-		pipes: newPipes(), workers: map[string]*simWorker{}, log: slog.New(slog.DiscardHandler),
+		book: sandbox.NewBook(0), lines: map[string]*pipes{}, workers: map[string]*simWorker{}, charges: map[string][]string{}, began: map[string]string{}, log: slog.New(slog.DiscardHandler),
 	}
 	w.startBroker()
 	w.tvms = sandbox.NewTVMS(sandbox.TVMSOptions{
-		AuthToken: sandboxToken, Seed: seed, Latency: 5 * time.Millisecond,
+		AuthToken: sandboxToken, Seed: seed, Latency: 5 * time.Millisecond, Book: w.book,
 		AutoCreate: time.Now().UTC().AddDate(0, 1, 0).Truncate(time.Second),
 	})
-	w.http = &http.Server{Handler: w.tvms.Handler(), ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)}
-	go w.http.Serve(w.pipes) // ends with close
+	options := sandbox.CRMCOMOptions{WebAPIKey: rigKey, AutoCreate: true, Seed: seed, Latency: 5 * time.Millisecond, Book: w.book}
+	for _, change := range crm {
+		change(&options)
+	}
+	w.crm = sandbox.NewCRMCOM(options)
+	w.serve(tvmsAddr, w.tvms.Handler())
+	w.serve(crmAddr, w.crm.Handler())
 	w.cable = &natstest.Cable{Server: w.broker}
 	conn := w.dialBroker(w.cable, natsjs.ConnectOptions{})
 	var err error
@@ -98,6 +159,19 @@ func newWorld(t *testing.T, seed uint64, cfg Config) *world {
 		t.Fatal(err)
 	}
 	return w
+}
+
+// serve lets an upstream be reached at an address.
+func (w *world) serve(addr string, handler http.Handler) {
+	line := newPipes()
+	server := &http.Server{Handler: handler, ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)}
+	w.lines[addr], w.servers = line, append(w.servers, server)
+	go server.Serve(line) // ends with close
+}
+
+// dial connects to an upstream.
+func (w *world) dial(ctx context.Context, network, addr string) (net.Conn, error) {
+	return w.lines[addr].dial(ctx, network, addr)
 }
 
 func (w *world) startBroker() {
@@ -112,7 +186,10 @@ func (w *world) startBroker() {
 // restartBroker cuts everybody off, stops the broker for a while, and starts it on the same store. The lines go first,
 // and what is under way ends first: the server sleeps with a lock held while it stops, and in a bubble nobody may then
 // wait for that lock.
-func (w *world) restartBroker(after time.Duration) {
+func (w *world) restartBroker(after time.Duration) { w.whileDown(func() { time.Sleep(after) }) }
+
+// whileDown does something to the store, or lets time pass, while the broker is down.
+func (w *world) whileDown(do func()) {
 	w.Helper()
 	cables := []*natstest.Cable{w.cable}
 	for _, k := range w.workers {
@@ -123,7 +200,7 @@ func (w *world) restartBroker(after time.Duration) {
 	}
 	synctest.Wait()
 	w.broker.Shutdown()
-	time.Sleep(after)
+	do()
 	w.startBroker()
 	for _, c := range cables {
 		c.Use(w.broker)
@@ -146,33 +223,44 @@ func dialVia(cable *natstest.Cable, o natsjs.ConnectOptions) (*nats.Conn, error)
 }
 
 // start adds a worker, and waits until it takes commands.
-func (w *world) start() *simWorker {
+func (w *world) start() *simWorker { return w.startAs(func(*App) {}) }
+
+// startAs is start with a worker that is changed before it runs.
+func (w *world) startAs(change func(*App)) *simWorker {
 	w.Helper()
 	w.names++
+	k := w.launch("w"+strconv.Itoa(w.names), change)
+	select {
+	case <-k.app.Ready():
+	case <-k.ended:
+		w.Fatalf("worker %s ended at its start: %v", k.app.Name(), k.err)
+	case <-time.After(time.Minute):
+		w.Fatalf("worker %s is not ready after a minute", k.app.Name())
+	}
+	w.workers[k.app.Name()] = k
+	return k
+}
+
+// launch runs a worker of this name, changed before it runs, and does not wait for it.
+func (w *world) launch(name string, change func(*App)) *simWorker {
+	w.Helper()
 	cfg := w.config
-	cfg.Worker.Name = "w" + strconv.Itoa(w.names)
+	cfg.Worker.Name = name
 	k := &simWorker{cable: &natstest.Cable{Server: w.broker}, ended: make(chan struct{})}
 	app, err := NewApp(AppOptions{
-		Config: cfg, Dial: w.pipes.dial, Logger: w.log, WatchEvery: -1,
+		Config: cfg, Dial: w.dial, Logger: w.log, WatchEvery: cmp.Or(w.watch, -1), Clock: w.clockOf(cfg.Worker.Name),
 		Connect: func(o natsjs.ConnectOptions) (*nats.Conn, error) { return dialVia(k.cable, o) },
 	})
 	if err != nil {
 		w.Fatal(err)
 	}
+	change(app)
 	ctx, cancel := context.WithCancel(context.Background())
 	k.app, k.end = app, cancel
 	go func() {
 		defer close(k.ended)
 		k.err = app.Run(ctx)
 	}()
-	select {
-	case <-app.Ready():
-	case <-k.ended:
-		w.Fatalf("worker %s ended at its start: %v", app.Name(), k.err)
-	case <-time.After(time.Minute):
-		w.Fatalf("worker %s is not ready after a minute", app.Name())
-	}
-	w.workers[app.Name()] = k
 	return k
 }
 
@@ -198,7 +286,9 @@ func (w *world) close() {
 		w.workers[name].stop()
 	}
 	w.cl.close()
-	_ = w.http.Close()
+	for _, server := range w.servers {
+		_ = server.Close()
+	}
 	w.broker.Shutdown()
 }
 
@@ -218,30 +308,9 @@ func (w *world) send(e event.Event, options ...natsjs.PublishOption) {
 	w.Fatalf("%s could not be published", e.ID())
 }
 
-// renew sends a renewal of a random customer.
-func (w *world) renew(customers int) {
-	w.Helper()
-	customer := "C-" + strconv.Itoa(w.random.IntN(customers))
-	e := w.renewal(fmt.Sprintf("r%d", len(w.sent)), customer)
-	if w.random.IntN(20) == 0 {
-		e.SetExtension(events.ExtExpiry, time.Now().Add(time.Duration(w.random.IntN(20))*time.Second).UTC().Format(time.RFC3339))
-	}
-	w.sent = append(w.sent, e)
-	w.send(e)
-}
-
 func (w *world) renewal(id, customer string) event.Event {
 	w.Helper()
-	e := event.New()
-	e.SetID(id)
-	e.SetSource("test")
-	e.SetType(events.CommandType(events.Renew))
-	e.SetSubject(customer)
-	e.SetTime(time.Now())
-	if err := e.SetData(event.ApplicationJSON, events.RenewData{CustomerMappingID: customer, Months: 1}); err != nil {
-		w.Fatal(err)
-	}
-	return e
+	return w.command(events.Renew, id, customer, events.RenewData{CustomerMappingID: customer, Months: 1})
 }
 
 // again sends a command that was sent before, past the broker's duplicate window.
@@ -256,14 +325,19 @@ func (w *world) again() {
 func (w *world) settle(limit time.Duration) {
 	w.Helper()
 	deadline := time.Now().Add(limit)
-	for {
+	for round := 0; ; round++ {
+		if round%20 == 19 {
+			w.tend()
+		}
 		open, err := w.open()
 		if err == nil && open == 0 && w.judge().Unresolved == 0 {
 			return
 		}
 		if time.Now().After(deadline) {
 			for _, name := range sortedKeys(w.workers) {
-				w.Logf("%s: %+v, breaker %s", name, w.workers[name].app.stations[0].lanes.Load().Depth(), w.workers[name].app.stations[0].guard.State())
+				for _, s := range w.workers[name].app.stations {
+					w.Logf("%s for %s: %+v, breaker %s", name, s.name, s.lanes.Load().Depth(), s.guard.State())
+				}
 			}
 			w.Fatalf("%d commands are not done after %s (%v)\n%s", open, limit, err, w.judge().String())
 		}
@@ -280,21 +354,37 @@ func (w *world) open() (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	for n := range w.config.Streams.Partitions {
-		consumer, err := stream.Consumer(ctx, w.cl.names.Consumer(events.TVMS, n))
-		if err != nil {
-			return 0, err
+	for _, upstream := range w.upstreams() {
+		for n := range w.config.Streams.Partitions {
+			consumer, err := stream.Consumer(ctx, w.cl.names.Consumer(upstream, n))
+			if err != nil {
+				return 0, err
+			}
+			info := consumer.CachedInfo()
+			open += int(info.NumPending) + info.NumAckPending
 		}
-		info := consumer.CachedInfo()
-		open += int(info.NumPending) + info.NumAckPending
 	}
 	return open, nil
+}
+
+// upstreams is those that the workers serve.
+func (w *world) upstreams() (all []events.Upstream) {
+	if w.config.TVMS.API.BaseURL != "" {
+		all = append(all, events.TVMS)
+	}
+	if w.config.CRMCOM.API.BaseURL != "" {
+		all = append(all, events.CRMCOM)
+		if !w.config.Netflix.API.Disabled {
+			all = append(all, events.Netflix)
+		}
+	}
+	return all
 }
 
 // judge checks the history.
 func (w *world) judge() *history.Report {
 	w.Helper()
-	evidence, err := w.cl.evidence(w.Context(), w.tvms.Book().Effects()...)
+	evidence, err := w.cl.evidence(w.Context(), w.book.Effects()...)
 	if err != nil {
 		w.Fatal(errors.Join(errors.New("gathering the evidence"), err))
 	}

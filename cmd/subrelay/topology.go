@@ -19,7 +19,8 @@ func newTopologyCommand(c *cli) *cobra.Command {
 		Short: "Show, create or compare the streams and consumers on the server",
 		Example: `  subrelay topology show
   subrelay topology diff --config subrelay.yaml
-  subrelay topology apply --config subrelay.yaml`,
+  subrelay topology apply --config subrelay.yaml
+  subrelay topology permissions > permissions.conf`,
 		Args: cobra.ArbitraryArgs,
 		RunE: chooseCommand,
 	}
@@ -47,7 +48,7 @@ number of partitions, is refused with the reason. A worker does the same at its 
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return c.topologyChanges(cmd.Context(), (*natsjs.Topology).Apply)
 		},
-	})
+	}, newPermissionsCommand(c))
 	return cmd
 }
 
@@ -111,7 +112,7 @@ func (c *cli) topologyShow(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, brokerTimeout)
 	defer cancel()
 	var streams []streamState
-	for _, name := range []string{cl.names.Commands(), cl.names.Outcomes(), cl.names.DeadLetters()} {
+	for _, name := range cl.names.Streams() {
 		state, err := cl.streamState(ctx, name)
 		if err != nil {
 			return err

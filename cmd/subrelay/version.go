@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"runtime/debug"
 
 	"github.com/spf13/cobra"
@@ -26,6 +27,10 @@ func newVersionCommand(c *cli) *cobra.Command {
 	}
 }
 
+// Where the Go tool saw no repository, as in an image's build, whoever builds says what this is:
+// -ldflags "-X main.version=v1.2.3 -X main.revision=0123abc".
+var version, revision string
+
 // build says what this binary is.
 type build struct {
 	Version  string `json:"version"`
@@ -38,13 +43,10 @@ func readBuild() build {
 	if !ok {
 		return build{Version: "unknown"}
 	}
-	b := build{Version: info.Main.Version, Go: info.GoVersion}
-	if b.Version == "" {
-		b.Version = "(devel)"
-	}
+	b := build{Version: cmp.Or(version, info.Main.Version, "(devel)"), Revision: revision, Go: info.GoVersion}
 	for _, s := range info.Settings {
 		if s.Key == "vcs.revision" {
-			b.Revision = s.Value
+			b.Revision = cmp.Or(revision, s.Value)
 		}
 	}
 	return b

@@ -25,6 +25,7 @@ func Check(e Evidence) Report {
 		c.checkLife(l)
 	}
 	c.checkCalls(e.Effects)
+	c.checkHolds()
 	slices.SortFunc(c.report.Violations, func(a, b Violation) int {
 		return cmp.Or(cmp.Compare(a.Rule, b.Rule), cmp.Compare(a.Key, b.Key), cmp.Compare(a.CID, b.CID), cmp.Compare(a.Detail, b.Detail))
 	})
@@ -64,7 +65,7 @@ func (c *checker) readDead(e Evidence) {
 		cids[cmd.Seq] = cmd.CID
 	}
 	for _, d := range e.Dead {
-		if endsWithoutOutcome(d.Reason) {
+		if d.Reason.EndsWithoutOutcome() {
 			c.dead[d.Seq] = d
 			continue
 		}
@@ -191,12 +192,14 @@ func (c *checker) checkCalls(calls []Effect) {
 
 // checkOverlap finds calls that began while another was going on. A call that the ledger has put in doubt no longer
 // holds up a kind that goes on after doubts: we gave it up, and when the upstream is through with it we cannot know.
+// Calls of one attempt under a reference may overlap: one may be that of a worker that was taken for dead, and the other
+// its repetition, which settles the attempt.
 func (c *checker) checkOverlap(calls []Effect) {
 	slices.SortFunc(calls, func(a, b Effect) int { return cmp.Compare(a.BeginOrder, b.BeginOrder) })
 	var last *Effect // the one that ends last of those that hold up others
 	for i := range calls {
 		call := &calls[i]
-		if last != nil && call.BeginOrder < last.end() {
+		if last != nil && call.BeginOrder < last.end() && !c.repeats(call, last) {
 			l, _ := c.lifeOf(call)
 			if l == nil {
 				l = &life{Command: Command{Key: call.Key}}
@@ -208,6 +211,11 @@ func (c *checker) checkOverlap(calls []Effect) {
 			last = call
 		}
 	}
+}
+
+// repeats reports whether call is of the same attempt as another, of a kind under a reference.
+func (c *checker) repeats(call, other *Effect) bool {
+	return call.Ref == other.Ref && c.spec(call.Kind).Referenced
 }
 
 // checkOrder finds effects that came after that of a later command. One of an attempt in doubt may come late, where the
@@ -234,12 +242,48 @@ func (c *checker) checkOrder(calls []Effect) {
 // givenUp reports whether the call's attempt is in doubt and its kind goes on after doubts.
 func (c *checker) givenUp(call *Effect) bool {
 	l, attempt := c.lifeOf(call)
-	return l != nil && l.has(events.InDoubt, attempt) && !c.holds(l.Kind)
+	return l != nil && l.has(events.InDoubt, attempt) && !c.spec(l.Kind).HoldsAfterDoubt
 }
 
-func (c *checker) holds(kind events.Kind) bool {
+func (c *checker) spec(kind events.Kind) events.Spec {
 	spec, _ := events.SpecOf(c.specs, kind)
-	return spec.HoldsAfterDoubt
+	return spec
+}
+
+// checkHolds finds attempts that began while an earlier command of the same key was in doubt, whose kind holds the key
+// until the doubt is resolved.
+func (c *checker) checkHolds() {
+	lanes := map[lane][]*life{}
+	for _, l := range c.lives {
+		at := lane{l.Key, l.Upstream}
+		lanes[at] = append(lanes[at], l)
+	}
+	for _, l := range c.lives {
+		if !c.spec(l.Kind).HoldsAfterDoubt {
+			continue
+		}
+		for i := range l.records {
+			if l.records[i].Status == events.InDoubt {
+				c.checkHeld(l, i, lanes[lane{l.Key, l.Upstream}])
+			}
+		}
+	}
+}
+
+// checkHeld checks those who had to wait for the doubt that is record i of l.
+func (c *checker) checkHeld(l *life, i int, all []*life) {
+	doubt, resolved := l.records[i].Seq, uint64(math.MaxUint64)
+	if i+1 < len(l.records) {
+		resolved = l.records[i+1].Seq
+	}
+	for _, later := range all {
+		for _, r := range later.records {
+			if later.Seq > l.Seq && r.Status == events.Started && r.Seq > doubt && r.Seq < resolved {
+				c.found(BrokenHold, later, "attempt %d, record %d, began while %s, accepted before it, was in doubt since record %d",
+					r.Attempt, r.Seq, l.CID, doubt)
+			}
+		}
+	}
 }
 
 // end is the tick at which the call was over.

@@ -14,12 +14,16 @@ import (
 	"subrelay/events/history"
 )
 
-// swap is a kind that holds its key after a doubt.
-const swap events.Kind = "swap"
+// suspend is a kind that holds its key after a doubt; swap is another, whose calls carry a reference.
+const (
+	suspend events.Kind = "suspend"
+	swap    events.Kind = "swap"
+)
 
 var specs = []events.Spec{
 	{Kind: events.Renew, Upstream: events.TVMS},
-	{Kind: swap, Upstream: "crmcom", HoldsAfterDoubt: true},
+	{Kind: suspend, Upstream: "netflix", HoldsAfterDoubt: true},
+	{Kind: swap, Upstream: "crmcom", HoldsAfterDoubt: true, Referenced: true},
 }
 
 // scene builds evidence as it would come about, one step after the other.
@@ -65,6 +69,13 @@ func (c *command) record(status events.Status, attempt int) *command {
 		r.Error = &events.Failure{Code: events.CodeTimeout}
 	}
 	c.s.Records = append(c.s.Records, r)
+	return c
+}
+
+// settled is "deferred" because the attempt was unclear, and then seen to have changed nothing.
+func (c *command) settled(attempt int) *command {
+	c.record(events.Deferred, attempt)
+	c.s.Records[len(c.s.Records)-1].Error = &events.Failure{Code: events.CodeNotApplied}
 	return c
 }
 
@@ -270,7 +281,76 @@ func TestCheck(t *testing.T) {
 			a.record(events.Started, 1).begin(1).doubted(1)
 			b.succeeds()
 			a.effect().end()
-		}, history.Report{Commands: 2, Succeeded: 1, InDoubt: 1, Calls: 2, Effects: 2, Overlaps: 1, OrderViolations: 1}, []string{"order a:", "overlap b:"}},
+		}, history.Report{Commands: 2, Succeeded: 1, InDoubt: 1, Calls: 2, Effects: 2, Overlaps: 1, OrderViolations: 1, BrokenHolds: 1},
+			[]string{"broken_hold b: began while", "order a:", "overlap b:"}},
+		{"a doubt holds its key though nothing overlaps", func(s *scene) {
+			a, b := s.accept("a", "K", suspend), s.accept("b", "K", suspend)
+			a.record(events.Started, 1).applied(1).doubted(1)
+			b.succeeds()
+			a.record(events.Succeeded, 1)
+		}, history.Report{Commands: 2, Succeeded: 2, Calls: 2, Effects: 2, BrokenHolds: 1},
+			[]string{"broken_hold b: attempt 1, record 3, began while"}},
+		{"a doubt that nobody resolves holds its key for good", func(s *scene) {
+			a, b := s.accept("a", "K", suspend), s.accept("b", "K", suspend)
+			a.record(events.Started, 1).doubted(1)
+			b.record(events.Started, 1).begin(1).end().record(events.Deferred, 1).record(events.Started, 2).applied(2).record(events.Succeeded, 2)
+		}, history.Report{Commands: 2, Succeeded: 1, InDoubt: 1, Calls: 2, Effects: 1, BrokenHolds: 2},
+			[]string{"broken_hold b: attempt 1, record 3", "broken_hold b: attempt 2, record 5"}},
+		{"a doubt holds no other key, no other upstream, and nobody who went before or comes after", func(s *scene) {
+			before, a, after := s.accept("before", "K", suspend), s.accept("a", "K", suspend), s.accept("after", "K", suspend)
+			other, elsewhere := s.accept("other", "L", suspend), s.renew("elsewhere")
+			before.succeeds()
+			a.record(events.Started, 1).applied(1).doubted(1)
+			other.succeeds()
+			elsewhere.succeeds()
+			a.record(events.Succeeded, 1)
+			after.succeeds()
+		}, history.Report{Commands: 5, Succeeded: 5, Calls: 5, Effects: 5}, nil},
+
+		{"a repetition under a reference, while the first call goes on", func(s *scene) {
+			a := s.accept("a", "K", swap)
+			a.record(events.Started, 1).begin(1)
+			first := len(s.Effects) - 1
+			a.applied(1).record(events.Succeeded, 1)
+			s.tick++
+			s.Effects[first].EndOrder = s.tick
+		}, history.Report{Commands: 1, Succeeded: 1, Calls: 2, Effects: 1}, nil},
+		{"a repetition without a reference", func(s *scene) {
+			a := s.accept("a", "K", suspend)
+			a.record(events.Started, 1).begin(1)
+			first := len(s.Effects) - 1
+			a.applied(1).record(events.Succeeded, 1)
+			s.tick++
+			s.Effects[first].EndOrder = s.tick
+		}, history.Report{Commands: 1, Succeeded: 1, Calls: 2, Effects: 1, Overlaps: 1}, []string{"overlap a: began during the call"}},
+		{"a repetition under a reference that has an effect of its own", func(s *scene) {
+			s.accept("a", "K", swap).record(events.Started, 1).applied(1).applied(1).record(events.Succeeded, 1)
+		}, history.Report{Commands: 1, Succeeded: 1, Calls: 2, Effects: 2, DoubleEffects: 1}, []string{"double_effect a:"}},
+		{"another attempt under a reference, while the first call goes on", func(s *scene) {
+			a := s.accept("a", "K", swap)
+			a.record(events.Started, 1).begin(1)
+			first := len(s.Effects) - 1
+			a.record(events.Deferred, 1).record(events.Started, 2).applied(2).record(events.Succeeded, 2)
+			s.tick++
+			s.Effects[first].EndOrder = s.tick
+		}, history.Report{Commands: 1, Succeeded: 1, Calls: 2, Effects: 1, Overlaps: 1}, []string{"overlap a: began during the call"}},
+		{"a repetition that succeeds behind deferred", func(s *scene) {
+			s.accept("a", "K", swap).record(events.Started, 1).begin(1).end().applied(1).record(events.Deferred, 1).record(events.Succeeded, 1)
+		}, history.Report{Commands: 1, Succeeded: 1, Calls: 2, Effects: 1}, nil},
+		{"a repetition that nobody reported, found by the next attempt", func(s *scene) {
+			s.accept("a", "K", swap).record(events.Started, 1).applied(1).record(events.Deferred, 1).
+				record(events.Started, 2).begin(2).end().record(events.Succeeded, 2)
+		}, history.Report{Commands: 1, Succeeded: 1, Calls: 2, Effects: 1}, nil},
+		{"an effect under a reference, deferred and then denied", func(s *scene) {
+			s.accept("a", "K", swap).record(events.Started, 1).applied(1).record(events.Deferred, 1).record(events.Expired, 1)
+		}, history.Report{Commands: 1, Expired: 1, Calls: 1, Effects: 1, DeniedEffects: 1}, []string{"denied_effect a: the outcome is expired"}},
+		{"a success of an attempt that is still to come", func(s *scene) {
+			s.accept("a", "K", swap).record(events.Started, 1).applied(1).record(events.Deferred, 1).record(events.Succeeded, 2)
+		}, history.Report{Commands: 1, Succeeded: 1, Calls: 1, Effects: 1, BadRecords: 1}, []string{"bad_record a: succeeded of attempt 2"}},
+		{"a success behind deferred, without a reference", func(s *scene) {
+			s.renew("a").record(events.Started, 1).applied(1).record(events.Deferred, 1).record(events.Succeeded, 1)
+		}, history.Report{Commands: 1, Succeeded: 1, Calls: 1, Effects: 1, DeniedEffects: 1, BadRecords: 1},
+			[]string{"bad_record a: succeeded of attempt 1, follows deferred", "denied_effect a: the record says deferred"}},
 
 		{"lost without a record", func(s *scene) { s.renew("a") },
 			history.Report{Commands: 1, Unresolved: 1}, []string{"unresolved a: accepted as 1, and nothing more is known of it"}},
@@ -295,6 +375,17 @@ func TestCheck(t *testing.T) {
 		{"a doubt about what was known", func(s *scene) {
 			s.renew("a").record(events.Started, 1).record(events.Deferred, 1).doubted(1)
 		}, history.Report{Commands: 1, InDoubt: 1, BadDoubts: 1}, []string{"bad_doubt a: behind deferred of attempt 1"}},
+		{"a doubt about what was settled", func(s *scene) { s.renew("a").record(events.Started, 1).settled(1).doubted(1) },
+			history.Report{Commands: 1, InDoubt: 1}, nil},
+		{"an effect after it was settled, found", func(s *scene) {
+			s.renew("a").record(events.Started, 1).settled(1).applied(1).record(events.Succeeded, 1)
+		}, history.Report{Commands: 1, Succeeded: 1, Calls: 1, Effects: 1}, nil},
+		{"an effect after it was settled, and another", func(s *scene) {
+			s.renew("a").record(events.Started, 1).settled(1).applied(1).record(events.Started, 2).applied(2).record(events.Succeeded, 2)
+		}, history.Report{Commands: 1, Succeeded: 1, Calls: 2, Effects: 2, DoubleEffects: 1, DeniedEffects: 1}, []string{"denied_effect a:", "double_effect a:"}},
+		{"a success behind what was known", func(s *scene) {
+			s.renew("a").record(events.Started, 1).record(events.Deferred, 1).applied(1).record(events.Succeeded, 1)
+		}, history.Report{Commands: 1, Succeeded: 1, Calls: 1, Effects: 1, DeniedEffects: 1, BadRecords: 1}, []string{"bad_record a:", "denied_effect a:"}},
 		{"a doubt without a reason", func(s *scene) {
 			s.renew("a").record(events.Started, 1).doubted(1)
 			s.Records[1].Error = nil

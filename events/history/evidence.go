@@ -37,12 +37,3 @@ type Evidence struct {
 	// Specs are the kinds; nil means events.Specs().
 	Specs []events.Spec
 }
-
-// endsWithoutOutcome reports whether a dead letter of this reason is all that becomes of its message.
-func endsWithoutOutcome(r events.Reason) bool {
-	switch r {
-	case events.DeadUndecodable, events.DeadUnknownType, events.DeadSubjectMismatch, events.DeadStale, events.DeadIDReused:
-		return true
-	}
-	return false
-}

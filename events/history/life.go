@@ -79,7 +79,7 @@ func (c *checker) checkRecords(l *life) {
 			c.found(FinalTwice, l, "the record %d, %s of attempt %d, is behind a final one", r.Seq, r.Status, r.Attempt)
 		case r.Status == events.InDoubt:
 			c.checkDoubt(l, before, r)
-		case !follows(before, r):
+		case !follows(before, r) && !c.corrects(l, before, r):
 			c.found(BadRecord, l, "the record %d, %s of attempt %d, follows %s", r.Seq, r.Status, r.Attempt, describe(before))
 		}
 		if r.Command.Key != l.Key || r.Command.Kind != l.Kind || r.Upstream != l.Upstream {
@@ -119,11 +119,26 @@ func follows(before, r *events.Record) bool {
 	return false
 }
 
+// corrects reports whether r is a success behind "deferred" of its attempt or a later one. Of a kind under a reference
+// it is the success of a repetition: the worker that deferred knew only of its own call. Of any other, the attempt was
+// settled as not applied, and a look before the next one has found that its effect has come since.
+func (c *checker) corrects(l *life, before, r *events.Record) bool {
+	if isSettled(before) && r.Status == events.Succeeded && r.Attempt == before.Attempt {
+		return true
+	}
+	return c.spec(l.Kind).Referenced && before != nil && before.Status == events.Deferred && r.Status == events.Succeeded && r.Attempt >= 1 && r.Attempt <= before.Attempt
+}
+
+// isSettled reports whether a record says that an unclear attempt was settled as not applied.
+func isSettled(r *events.Record) bool {
+	return r != nil && r.Status == events.Deferred && r.Error != nil && r.Error.Code == events.CodeNotApplied
+}
+
 // checkDoubt checks that a doubt is justified: a call may have gone out, it says why nothing could tell, and it was
 // copied to the dead letters, where somebody will look at it.
 func (c *checker) checkDoubt(l *life, before, doubt *events.Record) {
 	switch {
-	case before == nil || before.Status != events.Started || before.Attempt != doubt.Attempt:
+	case before == nil || before.Status != events.Started && !isSettled(before) || before.Attempt != doubt.Attempt:
 		c.found(BadDoubt, l, "attempt %d is in doubt behind %s", doubt.Attempt, describe(before))
 	case doubt.Error == nil || doubt.Error.Code == "":
 		c.found(BadDoubt, l, "attempt %d is in doubt without a reason", doubt.Attempt)
@@ -133,7 +148,8 @@ func (c *checker) checkDoubt(l *life, before, doubt *events.Record) {
 }
 
 // checkEffects compares what the upstream did with what the ledger says. status is the command's fate, "" where it has
-// none.
+// none. Of a kind under a reference it is the fate that counts: a repetition may have its effect although the attempt's
+// first call is known to have changed nothing.
 func (c *checker) checkEffects(l *life, status events.Status) {
 	first := ""
 	for _, call := range l.calls {
@@ -148,13 +164,30 @@ func (c *checker) checkEffects(l *life, status events.Status) {
 		switch {
 		case deniesEffect(status):
 			c.found(DeniedEffect, l, "%s had an effect, number %d, and the outcome is %s", call.Ref, call.Order, status)
-		case l.has(events.Deferred, attempt):
+		case l.has(events.Deferred, attempt) && !c.admits(l, status) && (deniesEffect(status) || !l.corrected(attempt)):
 			c.found(DeniedEffect, l, "%s had an effect, number %d, and the record says deferred: nothing changed", call.Ref, call.Order)
 		}
 	}
 	if status == events.Succeeded && first == "" {
 		c.found(LostEffect, l, "succeeded, and the upstream's book has no effect")
 	}
+}
+
+// corrected reports whether another look behind an attempt that was settled as not applied has found more: its effect, or
+// a doubt.
+func (l *life) corrected(attempt int) bool {
+	for i := 1; i < len(l.records); i++ {
+		before, r := &l.records[i-1], &l.records[i]
+		if isSettled(before) && before.Attempt == attempt && r.Attempt == attempt && (r.Status == events.Succeeded || r.Status == events.InDoubt) {
+			return true
+		}
+	}
+	return false
+}
+
+// admits reports whether a command of a kind under a reference ends so that an effect of any attempt agrees with it.
+func (c *checker) admits(l *life, status events.Status) bool {
+	return c.spec(l.Kind).Referenced && (status == events.Succeeded || status == events.InDoubt)
 }
 
 // deniesEffect reports whether an outcome says that nothing happened.

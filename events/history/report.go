@@ -22,6 +22,8 @@ const (
 	Disorder Rule = "order"
 	// Overlap: a call that began while another of the same key and upstream was going on.
 	Overlap Rule = "overlap"
+	// BrokenHold: an attempt that began while an earlier command of the same key, whose kind holds it, was in doubt.
+	BrokenHold Rule = "broken_hold"
 	// Unresolved: neither a final outcome, nor a doubt, nor a dead letter that stands for one.
 	Unresolved Rule = "unresolved"
 	// FinalTwice: a record behind a final one.
@@ -75,6 +77,7 @@ type Report struct {
 	StrayCalls      int `json:"stray_calls"`
 	OrderViolations int `json:"order_violations"`
 	Overlaps        int `json:"overlaps"`
+	BrokenHolds     int `json:"broken_holds"`
 	FinalTwice      int `json:"final_twice"`
 	BadDoubts       int `json:"bad_doubts"`
 	BadRecords      int `json:"bad_records"`
@@ -95,8 +98,8 @@ func (r *Report) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "commands %d (and %d duplicates): succeeded %d, rejected %d, failed %d, expired %d, cancelled %d, in doubt %d, dead %d, unresolved %d\n",
 		r.Commands, r.Duplicates, r.Succeeded, r.Rejected, r.Failed, r.Expired, r.Cancelled, r.InDoubt, r.Dead, r.Unresolved)
-	fmt.Fprintf(&b, "calls %d, effects %d: double %d, lost %d, denied %d, stray %d, out of order %d, overlapping %d\n",
-		r.Calls, r.Effects, r.DoubleEffects, r.LostEffects, r.DeniedEffects, r.StrayCalls, r.OrderViolations, r.Overlaps)
+	fmt.Fprintf(&b, "calls %d, effects %d: double %d, lost %d, denied %d, stray %d, out of order %d, overlapping %d, begun in doubt %d\n",
+		r.Calls, r.Effects, r.DoubleEffects, r.LostEffects, r.DeniedEffects, r.StrayCalls, r.OrderViolations, r.Overlaps, r.BrokenHolds)
 	if r.OK() {
 		b.WriteString("no violation\n")
 		return b.String()
@@ -116,7 +119,7 @@ func (r *Report) String() string {
 func (r *Report) counter(rule Rule) *int {
 	return map[Rule]*int{
 		DoubleEffect: &r.DoubleEffects, LostEffect: &r.LostEffects, DeniedEffect: &r.DeniedEffects, StrayCall: &r.StrayCalls,
-		Disorder: &r.OrderViolations, Overlap: &r.Overlaps, Unresolved: &r.Unresolved, FinalTwice: &r.FinalTwice,
+		Disorder: &r.OrderViolations, Overlap: &r.Overlaps, BrokenHold: &r.BrokenHolds, Unresolved: &r.Unresolved, FinalTwice: &r.FinalTwice,
 		BadDoubt: &r.BadDoubts, BadRecord: &r.BadRecords, GivenUpSilently: &r.GivenUpSilently,
 	}[rule]
 }

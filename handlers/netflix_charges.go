@@ -1,0 +1,194 @@
+package handlers
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"subrelay/events"
+)
+
+// NetflixCharges is the families of acknowledging, accepting and declining charges: each kind is one. Charges commute:
+// after a doubt the key goes on.
+type NetflixCharges struct {
+	Kind   events.Kind
+	Taker  ChargeTaker
+	Reader ChargeReader // nil: no read-back
+	// States are those of a charge that was accepted, or declined, where the operator has seen that it is by them that such
+	// a call shows. None: nothing tells whether it had its effect.
+	States      []string
+	SettleAfter time.Duration
+	GiveUp      time.Duration
+}
+
+// pending is the status of a charge that Netflix has not processed yet.
+const pending = "PENDING"
+
+// Spec names the kind and its upstream.
+func (f NetflixCharges) Spec() events.Spec { return specOf(f.Kind) }
+
+// Settling is by read-back, or impossible: Netflix itself processes charges, and whether a state comes of an acceptance,
+// only the operator can know. It does not repeat the call, although its references are unique: a charge that is refused
+// for its reference looks like one that was refused for another reason.
+func (f NetflixCharges) Settling() Settling {
+	shows := f.Kind == events.NetflixAcknowledge || len(f.States) > 0
+	s := settlingByRead(f.Reader != nil && shows, f.SettleAfter, f.GiveUp)
+	s.Idempotent = s.Means // and other commands may be about the same charges, so that their states tell less than the reply
+	return s
+}
+
+// Open reads the data.
+func (f NetflixCharges) Open(c *events.Command) (Operation, error) {
+	data, err := events.ReadNetflixCharges(c.Subject, c.Data)
+	if err != nil {
+		return nil, err
+	}
+	if f.Taker != nil {
+		if err := f.Taker.CheckCharges(f.Kind); err != nil {
+			return nil, err
+		}
+	}
+	return &charging{NetflixCharges: f, cid: c.CID, charges: data.ChargesSet}, nil
+}
+
+type charging struct {
+	NetflixCharges
+	cid     string
+	charges []events.ChargeIdentifier
+}
+
+func (c *charging) numbers() []string {
+	out := make([]string, 0, len(c.charges))
+	for _, charge := range c.charges {
+		out = append(out, charge.Number)
+	}
+	return out
+}
+
+// chargesPlan is what a started record keeps: the status before of each charge that was listed, by number; null where
+// nothing was read.
+type chargesPlan struct {
+	Before map[string]string `json:"before"`
+}
+
+func (c *charging) Plan(ctx context.Context, _ Try) (json.RawMessage, error) {
+	before, err := c.listed(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return json.Marshal(chargesPlan{Before: before})
+}
+
+// listed is the status of each charge that is still listed.
+func (c *charging) listed(ctx context.Context) (map[string]string, error) {
+	found, err := c.Reader.FindCharges(ctx, c.numbers())
+	if err != nil {
+		return nil, err
+	}
+	out := make(map[string]string, len(found))
+	for number, charge := range found {
+		out[number] = charge.ChargeStatus
+	}
+	return out, nil
+}
+
+// Call takes the charges. Where each of them is refused, so is the command.
+func (c *charging) Call(ctx context.Context, try Try) (json.RawMessage, error) {
+	failed, err := c.Taker.TakeCharges(ctx, c.Kind, c.cid, c.charges)
+	if events.KindOf(err) == events.Conflict && try.Number == 1 && len(failed) > 0 {
+		err = nil // no earlier attempt of ours has used those references: these charges failed, like others
+	}
+	if err != nil {
+		return nil, seenBefore(err, try.Number)
+	}
+	taken := c.numbers()
+	for _, f := range failed {
+		i := slices.Index(taken, f.Number)
+		if i < 0 {
+			return nil, &events.Error{Kind: events.Unknown, Code: events.CodeUnreadable,
+				Message: "the reply says that a charge failed which was not sent, or twice that one did"}
+		}
+		taken = slices.Delete(taken, i, i+1)
+	}
+	if len(taken) == 0 {
+		err := allRefused(failed)
+		if try.Unsure { // the attempt before may have taken them late, which would be why
+			err.Kind = events.Unknown
+		}
+		return nil, err
+	}
+	return json.Marshal(events.NetflixChargesResult{Taken: taken, Failed: failed})
+}
+
+func allRefused(failed []events.FailedCharge) *events.Error {
+	var items []string
+	for _, f := range failed {
+		item := f.Number
+		if why := strings.TrimSpace(f.ErrorCode + " " + f.ErrorDescription); why != "" {
+			item += " (" + why + ")"
+		}
+		items = append(items, item)
+	}
+	return &events.Error{Kind: events.Refused, Code: events.CodeItemsRefused, UpstreamCode: failed[0].ErrorCode,
+		Message: "every charge was refused: " + strings.Join(items, ", ")}
+}
+
+// Settle looks what has become of those charges that the call could change: to acknowledge, all that were listed; to
+// accept or decline, those that were pending. All or none must have changed.
+func (c *charging) Settle(ctx context.Context, try Try) (Finding, error) {
+	var p chargesPlan
+	if json.Unmarshal(try.Plan, &p) != nil || p.Before == nil {
+		return nothingBefore, nil
+	}
+	now, err := c.listed(ctx)
+	if err != nil {
+		return Finding{}, err
+	}
+	var open, changed, same []string
+	for _, number := range c.numbers() {
+		before, was := p.Before[number]
+		if !was || c.Kind != events.NetflixAcknowledge && before != pending {
+			continue
+		}
+		open = append(open, number)
+		switch after, is := now[number]; {
+		case c.isTaken(after, is):
+			changed = append(changed, number)
+		case is && (after == before || c.Kind == events.NetflixAcknowledge):
+			same = append(same, number)
+		}
+	}
+	f := Finding{Detail: fmt.Sprintf("of %d charges %d could be taken, %d now show that they were and %d that they were not",
+		len(c.charges), len(open), len(changed), len(same))}
+	switch {
+	case len(open) == 0:
+	case len(changed) == len(open):
+		f.Verdict = Applied
+		f.Result, err = json.Marshal(c.settled(open))
+	case len(same) == len(open):
+		f.Verdict = Unchanged
+	}
+	return f, err
+}
+
+// isTaken reports whether a charge's status shows that it was taken. is says that it is listed.
+func (c *charging) isTaken(status string, is bool) bool {
+	if c.Kind == events.NetflixAcknowledge {
+		return !is
+	}
+	return is && slices.Contains(c.States, status)
+}
+
+// settled is the result where the reply was lost and the charges that could be taken were.
+func (c *charging) settled(taken []string) events.NetflixChargesResult {
+	r := events.NetflixChargesResult{Taken: taken, SettledBy: "read_back"}
+	for _, number := range c.numbers() {
+		if !slices.Contains(taken, number) {
+			r.Failed = append(r.Failed, events.FailedCharge{Number: number, ErrorDescription: "it could not be taken, as read before the call"})
+		}
+	}
+	return r
+}
