@@ -71,11 +71,13 @@ type Outcome struct {
 	FinishedAt *time.Time `json:"finished_at,omitempty"`
 
 	// Token is the attempt's own mark, by which its writer knows its records again.
-	Token      string      `json:"token,omitempty"`
-	Start      *Start      `json:"start,omitempty"`
-	Deferral   *Deferral   `json:"deferral,omitempty"`
-	Spent      *Spent      `json:"spent,omitempty"`
-	Resolution *Resolution `json:"resolution,omitempty"`
+	Token    string    `json:"token,omitempty"`
+	Start    *Start    `json:"start,omitempty"`
+	Deferral *Deferral `json:"deferral,omitempty"`
+	// IfApplied is the result that the command gets if its doubt is settled as applied, by hand; in_doubt alone has it.
+	IfApplied  json.RawMessage `json:"if_applied,omitempty"`
+	Spent      *Spent          `json:"spent,omitempty"`
+	Resolution *Resolution     `json:"resolution,omitempty"`
 
 	// CorrelationID, TraceParent and TraceState are attributes of the event, not part of its data.
 	CorrelationID string `json:"-"`

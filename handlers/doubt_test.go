@@ -58,7 +58,7 @@ func TestResolve(t *testing.T) {
 			}
 			now := time.Now().UTC()
 			want := *h.Last()
-			want.Seq, want.Status, want.FinishedAt, want.Error, want.Source = 3, succeeded, &now, nil, "/ops"
+			want.Seq, want.Status, want.FinishedAt, want.Error, want.IfApplied, want.Source = 3, succeeded, &now, nil, nil, "/ops"
 			want.Result, want.Resolution = []byte(`{"settled_by":"operator"}`), &by
 			if diff := cmp.Diff(want, got); diff != "" {
 				t.Errorf("the resolution differs (-want +got):\n%s", diff)

@@ -41,19 +41,16 @@ func Resolve(ctx context.Context, ledger Ledger, source string, h events.History
 func resolution(last *events.Record, status events.Status, source string, by events.Resolution) events.Outcome {
 	now := time.Now().UTC()
 	o := last.Outcome
-	o.Status, o.FinishedAt, o.Source, o.Resolution, o.Error = status, &now, source, &by, nil
+	o.Status, o.FinishedAt, o.Source, o.Resolution, o.Error, o.IfApplied = status, &now, source, &by, nil, nil
 	if status == events.Succeeded {
-		o.Result = resolved(o.Command.Kind)
+		if o.Result = last.IfApplied; o.Result == nil {
+			o.Result = settledByOperator
+		}
 	} else {
 		o.Error = &events.Failure{Code: events.CodeNotApplied, Message: "the doubt was settled as not applied by " + by.By + ": " + by.Reason}
 	}
 	return o
 }
 
-// resolved is the result of a command of which an operator says that it was applied.
-func resolved(kind events.Kind) json.RawMessage {
-	if kind == events.NetflixCreate { // the token came with a reply that nobody has
-		return json.RawMessage(`{"token_lost":true,"settled_by":"operator"}`)
-	}
-	return json.RawMessage(`{"settled_by":"operator"}`)
-}
+// settledByOperator is the result of a command of which nothing is known but that an operator says it was applied.
+var settledByOperator = json.RawMessage(`{"settled_by":"operator"}`)

@@ -63,6 +63,12 @@ type Operation interface {
 	Settle(ctx context.Context, try Try) (Finding, error)
 }
 
+// foreseer is an Operation that knows more of the result of an attempt whose reply is lost than that an operator settled it.
+type foreseer interface {
+	// IfApplied is the result of the attempt if an operator finds that it was applied.
+	IfApplied(try Try) (json.RawMessage, error)
+}
+
 // Finding is what settling found.
 type Finding struct {
 	Verdict Verdict

@@ -230,6 +230,43 @@ func TestResultOfEachKind(t *testing.T) {
 	}
 }
 
+// What an operator finds applied has the result that was known before any reply: that an action is only scheduled, by
+// which reference it was sent, and that a token is lost.
+func TestResultOfAResolvedDoubt(t *testing.T) {
+	for _, c := range []struct {
+		kind  events.Kind
+		data  string
+		means bool
+		want  string
+	}{
+		{events.Amend, amendLater, false, `{"scheduled":true,"settled_by":"operator"}`},
+		{events.Amend, amendLater, true, `{"reference":"REFERENCE","scheduled":true,"settled_by":"operator"}`},
+		{events.Swap, swapInstance, false, `{"settled_by":"operator"}`},
+		{events.NetflixCreate, customerC1, false, `{"token_lost":true,"settled_by":"operator"}`},
+		{events.NetflixAccept, threeCharges, false, `{"settled_by":"operator"}`},
+	} {
+		t.Run(fmt.Sprintf("%s, means %v", c.kind, c.means), func(t *testing.T) {
+			inTimeOf(t, c.kind, c.means, func(t *testing.T, w *kindWorld) {
+				w.data = c.data
+				w.upstream.script = []reply{lost}
+				if c.means { // the effect is there, and nothing shows it any more
+					w.upstream.script = append(w.upstream.script, slices.Repeat([]reply{{err: errUnclear}}, 10_000)...)
+				}
+				delivery := w.send()
+				w.driveToEnd(w.worker("a"), delivery)
+				want := strings.ReplaceAll(c.want, "REFERENCE", w.ledger.last().Command.CID)
+				if got := w.ledger.last(); got.Status != inDoubt || string(got.IfApplied) != want {
+					t.Fatalf("%s, if applied %s, want %s", got.Status, got.IfApplied, want)
+				}
+				w.resolve()
+				if got := w.ledger.last(); got.Status != succeeded || string(got.Result) != want || got.IfApplied != nil {
+					t.Errorf("%s %s (%s), want %s", got.Status, got.Result, got.IfApplied, want)
+				}
+			})
+		})
+	}
+}
+
 // After a doubt these kinds hold their key until somebody says what became of it; the charge kinds go on.
 func TestHoldOfEachKind(t *testing.T) {
 	for _, k := range kindsOfCRM {

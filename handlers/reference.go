@@ -152,6 +152,11 @@ func (a *action) result(r events.ActionResult, settledBy string) (json.RawMessag
 	return json.Marshal(r)
 }
 
+// IfApplied is what is known before any reply.
+func (a *action) IfApplied(try Try) (json.RawMessage, error) {
+	return a.result(events.ActionResult{Reference: readActionPlan(try.Plan).Reference}, "operator")
+}
+
 // Settle sends the action again, under the reference of the attempt: the settings may have changed since, or those of the
 // worker that began it may be others.
 func (a *action) Settle(ctx context.Context, try Try) (Finding, error) {

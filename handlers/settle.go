@@ -184,5 +184,21 @@ func (j *Job) doubt(ctx context.Context, record *events.Record, code, message st
 	if !j.putDead(ctx, events.DeadInDoubt, failure) {
 		return j.poll()
 	}
-	return j.conclude(ctx, j.ended(events.InDoubt, record, &failure))
+	o := j.ended(events.InDoubt, record, &failure)
+	o.IfApplied = j.ifApplied(record)
+	return j.conclude(ctx, o)
+}
+
+// ifApplied is the result that the command gets if an operator settles its doubt as applied.
+func (j *Job) ifApplied(record *events.Record) json.RawMessage {
+	f, ok := j.operation.(foreseer)
+	if !ok {
+		return settledByOperator
+	}
+	result, err := f.IfApplied(j.try(record.Attempt, planOf(record)))
+	if err != nil {
+		j.d.Logger.Error("a result cannot be written", "cid", j.cmd.CID, "error", err)
+		return settledByOperator
+	}
+	return result
 }

@@ -412,15 +412,17 @@ func fullOutcome(t *testing.T, spec events.Spec, status events.Status) events.Ou
 	o.Command.CID = events.CID("s", "1", "k")
 	fill(reflect.ValueOf(&o).Elem())
 	o.Error.Code = events.CodeInternal
-	o.Result = nil
-	if status == events.Succeeded {
+	o.Result, o.IfApplied = nil, nil
+	if status == events.Succeeded || status == events.InDoubt {
 		result := full(values[spec.Kind].result())
 		reflect.ValueOf(result).Elem().FieldByName("SettledBy").SetString("operator")
 		raw, err := json.Marshal(result)
 		if err != nil {
 			t.Fatal(err)
 		}
-		o.Result = raw
+		if o.Result = raw; status == events.InDoubt {
+			o.Result, o.IfApplied = nil, raw
+		}
 	}
 	if status != events.Started {
 		o.Start = nil

@@ -28,6 +28,7 @@ type page struct {
 	Status    events.Status
 	Attempted bool // the attempt is known to have been made
 	Result    string
+	ResultIn  string   // the member that holds it
 	Never     []string // members that do not occur
 	Required  []string
 
@@ -63,11 +64,11 @@ var results = map[events.Kind]string{
 var outcomes = map[events.Status]page{
 	events.Started: {
 		Description: "An attempt is about to call the upstream. Not final.", Attempted: true,
-		Never: []string{"result", "deferral", "resolution", "error"}, Required: []string{"token", "start", "started_at"},
+		Never: []string{"result", "deferral", "resolution", "error", "if_applied"}, Required: []string{"token", "start", "started_at"},
 	},
 	events.Deferred: {
 		Description: "That attempt is known to have changed nothing; the next is due at deferral.not_before. Not final.", Attempted: true,
-		Never: []string{"result", "start", "resolution"}, Required: []string{"error", "deferral"},
+		Never: []string{"result", "start", "resolution", "if_applied"}, Required: []string{"error", "deferral"},
 	},
 	events.InDoubt: {
 		Description: "The attempt may have changed something and nothing could tell; the truth is still owed. Not final yet.", Attempted: true,
@@ -75,25 +76,28 @@ var outcomes = map[events.Status]page{
 	},
 	events.Succeeded: {
 		Description: "The effect happened once. Final.", Attempted: true,
-		Never: []string{"start", "deferral", "error"}, Required: []string{"result"},
+		Never: []string{"start", "deferral", "error", "if_applied"}, Required: []string{"result"},
 	},
 	events.Rejected: {
 		Description: "Nothing happened and nothing will: invalid, or refused by the upstream. Final.",
-		Never:       []string{"result", "start", "deferral", "resolution"}, Required: []string{"error"},
+		Never:       []string{"result", "start", "deferral", "resolution", "if_applied"}, Required: []string{"error"},
 	},
 	events.Failed: {
 		Description: "Nothing happened: attempts used up, or a doubt settled as not applied. Final.",
-		Never:       []string{"result", "start", "deferral"}, Required: []string{"error"},
+		Never:       []string{"result", "start", "deferral", "if_applied"}, Required: []string{"error"},
 	},
 	events.Expired: {
 		Description: "Not started before expirytime. Final.",
-		Never:       []string{"result", "start", "deferral", "resolution"}, Required: []string{"error"},
+		Never:       []string{"result", "start", "deferral", "resolution", "if_applied"}, Required: []string{"error"},
 	},
 	events.Cancelled: {
 		Description: "Withdrawn before it started. Final; reserved.",
-		Never:       []string{"result", "start", "deferral", "resolution"},
+		Never:       []string{"result", "start", "deferral", "resolution", "if_applied"},
 	},
 }
+
+// resultIn is the member that holds a result, by status.
+var resultIn = map[events.Status]string{events.Succeeded: "result", events.InDoubt: "if_applied"}
 
 // charges is what each state of a charge asks of billing.
 var charges = map[string]string{
@@ -123,7 +127,7 @@ func written(t *testing.T) map[string]string {
 		for _, status := range events.Statuses() {
 			p := outcomes[status]
 			p.Kind, p.Status, p.Name = spec.Kind, status, string(spec.Kind)+"."+string(status)
-			if status == events.Succeeded {
+			if p.ResultIn = resultIn[status]; p.ResultIn != "" {
 				p.Result = write("result of "+results[spec.Kind], p)
 			}
 			files[p.Name+".v1.json"] = tidy(t, write("outcome.tmpl", p))
