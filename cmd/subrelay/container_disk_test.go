@@ -127,3 +127,31 @@ func (b *billing) publishOne(customer string) error {
 	}
 	return nil
 }
+
+// TestContainerServerThatHangs has the health check find servers that nats-server 2.15.2 can become over a full disk: one
+// whose JetStream is off and that does not end on SIGTERM, and one that does not answer at all. It must end both.
+func TestContainerServerThatHangs(t *testing.T) {
+	needEngine(t)
+	in := newInstallation(t)
+	makeImages(t, in.file)
+	for name, serve := range map[string]string{
+		"not enabled": `while :; do
+			printf 'HTTP/1.0 503 Service Unavailable\r\n\r\n' | nc -l -p 8222
+			printf 'HTTP/1.0 200 OK\r\n\r\n{\n  "disabled": true\n}' | nc -l -p 8222
+		done`,
+		"mute": `sleep 1000 | nc -l -p 8222`,
+	} {
+		request := in.request("nats-1")
+		request.Cmd = []string{"sh", "-c", "trap : TERM; trap 'exit 3' QUIT; (" + serve + ") & while :; do wait; done"}
+		request.ExposedPorts, request.Networks, request.NetworkAliases, request.HostConfigModifier = nil, nil, nil, nil
+		c, err := testcontainers.GenericContainer(t.Context(), testcontainers.GenericContainerRequest{ContainerRequest: request, Started: true})
+		testcontainers.CleanupContainer(t, c, testcontainers.StopTimeout(0))
+		if err != nil {
+			t.Fatal(err)
+		}
+		eventuallySlow(t, "the health check ends a server that is "+name, func() bool {
+			state, err := c.State(t.Context())
+			return err == nil && !state.Running && state.ExitCode == 3
+		})
+	}
+}
