@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
 )
@@ -38,9 +39,9 @@ func AsyncAPI() []byte {
 	return raw
 }
 
-// Set is the compiled schemas of every event type. It may be shared.
+// Set is the schemas of every event type. It may be shared.
 type Set struct {
-	byType map[string]*schema
+	byType map[string]func() (*schema, error)
 }
 
 // schema is one compiled schema and the sentences for the rules that it may find broken.
@@ -50,58 +51,59 @@ type schema struct {
 	titles   titles
 }
 
-// New compiles every schema, with formats asserted. It takes some milliseconds: call it once.
-func New() (*Set, error) {
+// New is the schemas of this package. Each is compiled, with formats asserted, when it is first needed, once in a process.
+func New() (*Set, error) { return embedded() }
+
+var embedded = sync.OnceValues(newSet)
+
+func newSet() (*Set, error) {
 	names, err := fs.Glob(files, "*"+fileSuffix)
 	if err != nil {
 		return nil, err
 	}
-	c := jsonschema.NewCompiler()
+	c := &compiler{Compiler: jsonschema.NewCompiler()}
 	c.DefaultDraft(jsonschema.Draft2020)
 	c.AssertFormat()
-	c.UseLoader(noLoader{})
-	if err := addFiles(c, names); err != nil {
-		return nil, err
-	}
-	set := &Set{byType: make(map[string]*schema, len(names))}
+	c.UseLoader(loader{})
+	set := &Set{byType: make(map[string]func() (*schema, error), len(names))}
 	for _, name := range names {
-		compiled, err := c.Compile(baseURL + name)
-		if err != nil {
-			return nil, fmt.Errorf("schema %s: %w", name, err)
-		}
 		if !slices.Contains(shared, name) {
-			set.byType[typeOf(name)] = &schema{compiled: compiled, quick: quickOf(compiled), titles: titlesOf(compiled)}
+			set.byType[typeOf(name)] = sync.OnceValues(func() (*schema, error) { return c.compile(name) })
 		}
 	}
 	return set, nil
 }
 
+// compiler is one for all schemas, since many of them refer to the same.
+type compiler struct {
+	*jsonschema.Compiler
+	mu sync.Mutex
+}
+
+func (c *compiler) compile(name string) (*schema, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	compiled, err := c.Compile(baseURL + name)
+	if err != nil {
+		return nil, fmt.Errorf("schema %s: %w", name, err)
+	}
+	return &schema{compiled: compiled, quick: quickOf(compiled), titles: titlesOf(compiled)}, nil
+}
+
+// loader reads what is embedded, and nothing else: a reference to anything else is a mistake.
+type loader struct{}
+
+func (loader) Load(url string) (any, error) {
+	name, ours := strings.CutPrefix(url, baseURL)
+	raw, err := files.ReadFile(name)
+	if !ours || err != nil {
+		return nil, fmt.Errorf("%s is not among the embedded schemas", url)
+	}
+	return jsonschema.UnmarshalJSON(bytes.NewReader(raw))
+}
+
 // typeOf is the event type whose schema the file holds.
 func typeOf(file string) string { return typePrefix + strings.TrimSuffix(file, fileSuffix) }
-
-func addFiles(c *jsonschema.Compiler, names []string) error {
-	for _, name := range names {
-		raw, err := files.ReadFile(name)
-		if err != nil {
-			return err
-		}
-		doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(raw))
-		if err != nil {
-			return fmt.Errorf("schema %s: %w", name, err)
-		}
-		if err := c.AddResource(baseURL+name, doc); err != nil {
-			return fmt.Errorf("schema %s: %w", name, err)
-		}
-	}
-	return nil
-}
-
-// noLoader refuses to fetch: a reference to anything that is not embedded is a mistake.
-type noLoader struct{}
-
-func (noLoader) Load(url string) (any, error) {
-	return nil, fmt.Errorf("%s is not among the embedded schemas", url)
-}
 
 // Known reports whether there is a schema for the data of events of this type.
 func (s *Set) Known(eventType string) bool {
@@ -112,9 +114,13 @@ func (s *Set) Known(eventType string) bool {
 // Validate checks the data of an event of the given type and returns every violation, sorted, or nil. value is JSON as
 // Decode returns it. A type that is not Known is itself a violation.
 func (s *Set) Validate(eventType string, value any) []Problem {
-	sch, ok := s.byType[eventType]
+	get, ok := s.byType[eventType]
 	if !ok {
 		return []Problem{{Message: fmt.Sprintf("no schema for events of type %q", eventType)}}
+	}
+	sch, err := get()
+	if err != nil {
+		return []Problem{{Message: err.Error()}}
 	}
 	if sch.quick.accepts(value) {
 		return nil
