@@ -115,12 +115,26 @@ func folds(name, want string) bool {
 // FindSecret is the JSON pointer of the first member of value whose name says that it is a credential, or "". value is
 // JSON as decoded into any; its members are taken in the order of their names, each before what it holds.
 func FindSecret(value any) string {
+	if !holdsSecret(value) { // the usual case needs no order
+		return ""
+	}
+	return findSecret(value)
+}
+
+func findSecret(value any) string {
 	switch v := value.(type) {
 	case map[string]any:
-		return findInObject(v)
+		for _, name := range slices.Sorted(maps.Keys(v)) {
+			if IsSecretName(name) {
+				return "/" + pointerToken(name)
+			}
+			if p := findSecret(v[name]); p != "" {
+				return "/" + pointerToken(name) + p
+			}
+		}
 	case []any:
 		for i, item := range v {
-			if p := FindSecret(item); p != "" {
+			if p := findSecret(item); p != "" {
 				return "/" + strconv.Itoa(i) + p
 			}
 		}
@@ -128,28 +142,18 @@ func FindSecret(value any) string {
 	return ""
 }
 
-func findInObject(object map[string]any) string {
-	clean := true
-	for name, member := range object {
-		switch member.(type) {
-		case map[string]any, []any:
-			clean = false
-		default:
-			clean = clean && !IsSecretName(name)
+func holdsSecret(value any) bool {
+	switch v := value.(type) {
+	case map[string]any:
+		for name, member := range v {
+			if IsSecretName(name) || holdsSecret(member) {
+				return true
+			}
 		}
+	case []any:
+		return slices.ContainsFunc(v, holdsSecret)
 	}
-	if clean { // the usual case needs no order
-		return ""
-	}
-	for _, name := range slices.Sorted(maps.Keys(object)) {
-		if IsSecretName(name) {
-			return "/" + pointerToken(name)
-		}
-		if p := FindSecret(object[name]); p != "" {
-			return "/" + pointerToken(name) + p
-		}
-	}
-	return ""
+	return false
 }
 
 func pointerToken(name string) string {

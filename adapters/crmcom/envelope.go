@@ -69,30 +69,35 @@ var (
 // object reads one whole JSON object. Names count exactly, and none may stand there twice: two readers might take
 // different ones.
 func object(raw []byte) (map[string]json.RawMessage, error) {
-	if !isObject(raw) || !json.Valid(raw) {
+	var members map[string]json.RawMessage
+	if !isObject(raw) || json.Unmarshal(raw, &members) != nil {
 		return nil, errNoObject
 	}
-	dec := json.NewDecoder(bytes.NewReader(raw))
-	if _, err := dec.Token(); err != nil {
-		return nil, errNoObject
-	}
-	members := make(map[string]json.RawMessage)
-	for dec.More() {
-		name, err := dec.Token()
-		key, ok := name.(string)
-		if err != nil || !ok {
-			return nil, errNoObject
-		}
-		var value json.RawMessage
-		if err := dec.Decode(&value); err != nil {
-			return nil, errNoObject
-		}
-		if _, twice := members[key]; twice {
-			return nil, errTwice
-		}
-		members[key] = value
+	if count(raw) != len(members) { // of those that are one name, the last alone is there
+		return nil, errTwice
 	}
 	return members, nil
+}
+
+// count is how many members a valid JSON object has, without those within them.
+func count(raw []byte) (n int) {
+	depth, quoted := 0, false
+	for i := 0; i < len(raw); i++ {
+		switch c := raw[i]; {
+		case quoted && c == '\\':
+			i++
+		case c == '"':
+			quoted = !quoted
+		case quoted:
+		case c == '{', c == '[':
+			depth++
+		case c == '}', c == ']':
+			depth--
+		case c == ':' && depth == 1:
+			n++
+		}
+	}
+	return n
 }
 
 // array reads one whole JSON array.
@@ -113,6 +118,9 @@ func isNone(raw []byte) bool { return len(raw) == 0 || isNull(raw) }
 
 // textOf is a JSON text, or a number as it is written.
 func textOf(raw json.RawMessage) (string, bool) {
+	if len(raw) == 0 {
+		return "", false
+	}
 	var text string
 	if json.Unmarshal(raw, &text) == nil && !isNull(raw) {
 		return text, true

@@ -124,14 +124,49 @@ type rules struct {
 	known     []string // whatever the release
 	warn      func(message string)
 	warned    sync.Map // of paths
+
+	// suspects are, by method, the members' names of each parameter that the installed release does not know or would
+	// rather not see. Data without them need no closer look.
+	suspects map[string][][]string
+}
+
+func newRules(installed release, known []string, warn func(message string)) *rules {
+	r := &rules{installed: installed, known: known, warn: warn, suspects: make(map[string][][]string)}
+	for method, table := range parameters {
+		for path, life := range table {
+			if installed >= life.since && (life.deprecated == 0 || installed < life.deprecated) {
+				continue
+			}
+			var names []string
+			for _, name := range strings.Split(path, ".") {
+				names = append(names, `"`+strings.TrimSuffix(name, "*"))
+			}
+			r.suspects[method] = append(r.suspects[method], names)
+		}
+	}
+	return r
+}
+
+// suspect reports whether all members of a suspect occur in data, wherever they stand.
+func (r *rules) suspect(method string, data []byte) bool {
+	return slices.ContainsFunc(r.suspects[method], func(names []string) bool {
+		return !slices.ContainsFunc(names, func(name string) bool { return !bytes.Contains(data, []byte(name)) })
+	})
 }
 
 // check refuses data that hold a parameter which the installed release does not know, and warns once of each deprecated
 // one. method names the table.
 func (r *rules) check(method string, data any) error {
-	used, err := pathsIn(data)
+	raw, err := json.Marshal(data)
 	if err != nil {
 		return refused(events.CodeRequestNotPossible, "the command cannot be written as JSON")
+	}
+	if !r.suspect(method, raw) {
+		return nil
+	}
+	used, err := pathsIn(raw)
+	if err != nil {
+		return refused(events.CodeRequestNotPossible, "the command cannot be read as JSON")
 	}
 	var missing []string
 	for _, path := range used {
@@ -171,12 +206,8 @@ func rowOf(table map[string]lifetime, path string) (string, lifetime) {
 	return "", lifetime{}
 }
 
-// pathsIn lists the paths of all members that data has as JSON, each once and in order.
-func pathsIn(data any) ([]string, error) {
-	raw, err := json.Marshal(data)
-	if err != nil {
-		return nil, err
-	}
+// pathsIn lists the paths of all members of a JSON object, each once and in order.
+func pathsIn(raw []byte) ([]string, error) {
 	dec := json.NewDecoder(bytes.NewReader(raw))
 	dec.UseNumber()
 	var value any

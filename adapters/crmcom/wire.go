@@ -42,7 +42,7 @@ func newWire(s Settings, session *Session, guard *upstream.Guard) (*wire, error)
 	zone, _ := loadZone(s.TimeZone)        // checked above
 	w.release, _ = parseRelease(s.Release) // checked above
 	w.clock = clock{zone}
-	w.rules = &rules{installed: w.release, known: s.KnownParameters, warn: w.warn}
+	w.rules = newRules(w.release, s.KnownParameters, w.warn)
 	return w, nil
 }
 
