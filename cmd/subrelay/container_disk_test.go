@@ -128,18 +128,20 @@ func (b *billing) publishOne(customer string) error {
 	return nil
 }
 
-// TestContainerServerThatHangs has the health check find servers that nats-server 2.15.2 can become over a full disk: one
-// whose JetStream is off and that does not end on SIGTERM, and one that does not answer at all. It must end both.
+// TestContainerServerThatHangs has the health check find what a NATS server can become whose disk was full or broken: one
+// whose JetStream is off, or that cannot write, and does not end on SIGTERM; and one that does not answer at all. It must
+// end them.
 func TestContainerServerThatHangs(t *testing.T) {
 	needEngine(t)
 	in := newInstallation(t)
 	makeImages(t, in.file)
+	says := func(health string) string {
+		return `while :; do printf 'HTTP/1.0 503 Service Unavailable\r\n\r\n{"status":"unavailable","error":"` + health + `"}' | nc -l -p 8222; done`
+	}
 	for name, serve := range map[string]string{
-		"not enabled": `while :; do
-			printf 'HTTP/1.0 503 Service Unavailable\r\n\r\n' | nc -l -p 8222
-			printf 'HTTP/1.0 200 OK\r\n\r\n{\n  "disabled": true\n}' | nc -l -p 8222
-		done`,
-		"mute": `sleep 1000 | nc -l -p 8222`,
+		"not enabled":     says("JetStream not enabled (10076)"),
+		"unable to write": says("JetStream stream 'A > B' is not current: stream write error: read-only file system"),
+		"mute":            `sleep 1000 | nc -l -p 8222`,
 	} {
 		request := in.request("nats-1")
 		request.Cmd = []string{"sh", "-c", "trap : TERM; trap 'exit 3' QUIT; (" + serve + ") & while :; do wait; done"}
