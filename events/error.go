@@ -48,6 +48,8 @@ type Error struct {
 	Code string
 	// Message is safe to show.
 	Message string
+	// Problems are the parts of it, such as each item that was refused; safe to show.
+	Problems []string
 	// UpstreamCode is the upstream's own code for the failure: an HTTP status, or a code of its envelope.
 	UpstreamCode string
 	// Upstream says that the failure speaks of the upstream as a whole (connection, TLS, DNS, credentials, rate): it

@@ -30,7 +30,7 @@ type Failure struct {
 	Code         string   `json:"code"`
 	Message      string   `json:"message"`
 	UpstreamCode string   `json:"upstream_code,omitempty"`
-	Problems     []string `json:"problems,omitempty"` // every schema violation, each with its JSON pointer
+	Problems     []string `json:"problems,omitempty"` // every schema violation, each with its JSON pointer; or every item that was refused, and why
 }
 
 // Start is what a started record adds: who calls, until when, and what settling the attempt will need.

@@ -91,28 +91,33 @@ func (j *Job) plan(ctx context.Context) (json.RawMessage, error) {
 // try is an attempt, as the operation is told of it.
 func (j *Job) try(number int, plan json.RawMessage) Try {
 	t := Try{Number: number, Plan: plan}
+	var current json.RawMessage // of the attempt whose records are being read
 	for i := range j.history {
 		switch r := &j.history[i]; {
-		case r.Attempt != number-1:
+		case r.Attempt >= number:
 		case r.Status == events.Started:
-			t.Last = planOf(r)
-		case r.Status == events.Deferred:
-			t.Unsure = r.Error != nil && r.Error.Code == events.CodeNotApplied
+			if current = planOf(r); !t.Unsure && current != nil {
+				t.Last = current
+			}
+		case r.Status == events.Deferred && r.Error != nil && r.Error.Code == events.CodeNotApplied:
+			t.Last, t.Unsure = current, true
 		}
 	}
 	return t
 }
 
+// doubtful reports whether an unclear attempt before this one, though settled as not applied, may have had its effect
+// late, and the operation itself does not allow for it: by its reference, or because a repetition is harmless.
+func (j *Job) doubtful(try Try) bool {
+	s := j.family.Settling()
+	return s.Means && !s.Repeats && !s.Idempotent && try.Unsure && try.Last != nil
+}
+
 // recheck looks once more, before another attempt, whether one that was settled as having changed nothing has had its
-// effect since: then it ends here, corrected or in doubt, and nothing is called. Where settling means calling again, it
-// is the reference that keeps the next attempt from a second effect.
+// effect since: then it ends here, corrected or in doubt, and nothing is called.
 func (j *Job) recheck(ctx context.Context, probe bool) (next events.Next, done bool, err error) {
-	last, settling := j.history.Last(), j.family.Settling()
-	if last == nil || !settling.Means || settling.Repeats || settling.Idempotent {
-		return events.Next{}, false, nil
-	}
-	try := j.try(last.Attempt+1, nil)
-	if !try.Unsure || try.Last == nil {
+	last, try := j.history.Last(), j.try(j.attempts()+1, nil)
+	if !j.doubtful(try) {
 		return events.Next{}, false, nil
 	}
 	limited, cancel := context.WithTimeout(j.trace(ctx, last.Attempt), j.d.callLimit())
@@ -131,6 +136,13 @@ func (j *Job) recheck(ctx context.Context, probe bool) (next events.Next, done b
 	}
 	return j.doubt(lasting, last, events.CodeUnclear, "an attempt that was settled as not applied may have had its effect after all: "+
 		cut(finding.Detail, maxMessage)), true, nil
+}
+
+// errMoved is why an attempt is not begun whose own read shows another state than before an unclear one: the next look
+// tells what that means.
+func errMoved(detail string) error {
+	return &events.Error{Kind: events.Unavailable, Code: events.CodeRead, Op: "read", Upstream: true,
+		Message: "the state has changed since an unclear attempt: " + detail}
 }
 
 // unplanned waits after a failed read before a call: nothing was written, so no attempt is used. A read that fails for
@@ -220,7 +232,8 @@ func (j *Job) call(ctx context.Context, record *events.Record, plan json.RawMess
 	began := time.Now()
 	j.called = record.Token
 	j.start.called, j.start.ready, j.start.probe = began, began, probe
-	result, err := j.operation.Call(limited, j.try(record.Attempt, plan))
+	try := j.try(record.Attempt, plan)
+	result, err := j.operation.Call(limited, try)
 	took := time.Since(began)
 	defer func() { j.d.Observer.Called(j.cmd.Kind, took, err) }()
 	lasting, end := outlive(ctx, j.d.PublishTimeout)
@@ -233,6 +246,9 @@ func (j *Job) call(ctx context.Context, record *events.Record, plan json.RawMess
 		e, j.start.called = asUnknown(e), time.Now()
 	}
 	switch {
+	case e.Kind == events.Refused && j.doubtful(try): // because an attempt before it has been done after all?
+		j.start.refusal, j.start.cause = e, asUnknown(e)
+		return j.unclear(lasting, record), err
 	case e.Kind == events.Refused:
 		return j.refused(lasting, record, e), err
 	case e.Kind == events.Unknown && ctx.Err() != nil: // we cut it short: whoever comes next settles it

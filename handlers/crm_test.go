@@ -25,6 +25,7 @@ type crm struct {
 	refuse    error             // what the checks say
 	format    string            // what the settings put before a cid to make a reference
 	schedules bool              // it says of every amendment that it is scheduled
+	onRead    func()            // is called by every read, under the lock
 	made      int
 
 	references []string // of every amendment and swap that was sent
@@ -140,6 +141,9 @@ func read[T any](ctx context.Context, c *crm, what func() T) (none T, err error)
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.onRead != nil {
+		c.onRead()
+	}
 	return what(), nil
 }
 

@@ -76,7 +76,7 @@ const maxMessage = 2048
 
 func failureOf(err error) *events.Failure {
 	e := events.AsError(err)
-	f := &events.Failure{Code: e.Code, Message: cut(e.Message, maxMessage), UpstreamCode: cut(e.UpstreamCode, 64)}
+	f := &events.Failure{Code: e.Code, Message: cut(e.Message, maxMessage), UpstreamCode: cut(e.UpstreamCode, 64), Problems: e.Problems}
 	if f.Code == "" {
 		f.Code = events.CodeInternal
 	}

@@ -40,10 +40,10 @@ type Settling struct {
 type Try struct {
 	Number int             // counts attempts, from 1
 	Plan   json.RawMessage // what Operation.Plan answered; nil where it was not asked, or is being asked
-	// Last is the plan of the attempt before; nil where there is none.
+	// Last is the plan of the attempt before, or, where Unsure, of the last one that was unclear; nil where there is none.
 	Last json.RawMessage
-	// Unsure says that the attempt before was unclear, and was then seen to have changed nothing: what it called may have
-	// come later still.
+	// Unsure says that an attempt before was unclear, and was then seen to have changed nothing: what it called may have
+	// come later still, and may come yet.
 	Unsure bool
 }
 

@@ -68,6 +68,9 @@ type start struct {
 	probe  bool          // our call was the probe of a half-open breaker
 	cause  *events.Error // why our own call was unclear; nil for another's
 	last   string        // what the last try to settle has shown, for people; "" before the first
+	// refusal is the upstream's answer to our call where it may be one to an attempt before: it counts once a read shows
+	// that nothing has changed.
+	refusal *events.Error
 }
 
 // newToken is the token for a start. One of ours that is not j.called was never called, whether or not it was stored,

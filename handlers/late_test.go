@@ -80,7 +80,7 @@ func TestEffectAfterItWasSettled(t *testing.T) {
 			return nil
 		}
 		w.driveToEnd(w.worker("a"), w.send())
-		w.ends(1, started, deferred, started, inDoubt)
+		w.ends(1, started, deferred, started, succeeded) // by reading: all are gone
 	})
 	inTimeOf(t, events.NetflixSuspend, true, func(t *testing.T, w *kindWorld) {
 		w.waits(30 * time.Second)
@@ -110,6 +110,90 @@ func TestEffectAfterItWasSettled(t *testing.T) {
 		w.driveToEnd(w.worker("a"), w.send())
 		w.ends(1, started, deferred, started, succeeded)
 		w.check()
+	})
+}
+
+// An unclear attempt is not forgotten over one that surely changed nothing: its effect is looked for before each attempt
+// that follows.
+func TestEffectBehindASureFailure(t *testing.T) {
+	for _, kind := range []events.Kind{events.NetflixCreate, events.NetflixSuspend} {
+		inTimeOf(t, kind, true, func(t *testing.T, w *kindWorld) {
+			w.waits(10 * time.Second)
+			w.upstream.script = []reply{{applies: true, effect: 90 * time.Second, err: errUnclear}, busy}
+			w.driveToEnd(w.worker("a"), w.send())
+			w.ends(1, started, deferred, started, deferred, succeeded)
+			if n := w.upstream.calls(); n != 2 {
+				t.Errorf("%s: %d calls", kind, n)
+			}
+		})
+	}
+	inTimeOf(t, events.NetflixAcknowledge, true, func(t *testing.T, w *kindWorld) { // it takes two late, and the third then
+		w.waits(10 * time.Second)
+		w.upstream.script = []reply{{err: errUnclear}, busy}
+		w.upstream.onCall = func(ref string) *reply {
+			if strings.HasSuffix(ref, ".3") {
+				w.crm.decline = map[string]string{"I1": "GONE", "I2": "GONE"}
+			}
+			return nil
+		}
+		time.AfterFunc(75*time.Second, func() {
+			w.crm.mu.Lock()
+			defer w.crm.mu.Unlock()
+			w.crm.charges = charges("I3:PENDING I9:PENDING")
+		})
+		w.driveToEnd(w.worker("a"), w.send())
+		if last := w.ledger.last(); last.Status != succeeded || string(last.Result) != `{"taken":["I1","I2","I3"],"settled_by":"read_back"}` {
+			t.Errorf("%s %s %+v", last.Status, last.Result, last.Error)
+		}
+	})
+}
+
+// What was done late is why the next attempt is refused: the refusal is no end of the command.
+func TestRefusalForALateEffect(t *testing.T) {
+	for kind, want := range map[events.Kind]string{
+		events.NetflixCreate:  `{"token_lost":true,"settled_by":"read_back"}`,
+		events.NetflixSuspend: `{"settled_by":"read_back"}`,
+	} {
+		inTimeOf(t, kind, true, func(t *testing.T, w *kindWorld) {
+			w.upstream.onCall = func(ref string) *reply {
+				if strings.HasSuffix(ref, ".1") {
+					return &reply{err: errUnclear}
+				}
+				// It comes just before. The lock is held.
+				state := map[events.Kind]string{events.NetflixCreate: events.NetflixEffective, events.NetflixSuspend: events.NetflixNotEffective}[kind]
+				w.crm.netflix["C-1"] = []events.NetflixSubscription{subscriber("N-1", state)}
+				return &refused
+			}
+			w.driveToEnd(w.worker("a"), w.send())
+			w.ends(0, started, deferred, started, succeeded)
+			if last := w.ledger.last(); string(last.Result) != want {
+				t.Errorf("%s: %s", kind, last.Result)
+			}
+		})
+		inTimeOf(t, kind, true, func(t *testing.T, w *kindWorld) { // and without one it is
+			w.upstream.script = []reply{{err: errUnclear}, refused}
+			w.driveToEnd(w.worker("a"), w.send())
+			w.ends(0, started, deferred, started, rejected)
+			w.check()
+		})
+	}
+}
+
+// Between the look before an attempt and the attempt's own read an effect can come, too.
+func TestEffectBetweenTwoReads(t *testing.T) {
+	inTimeOf(t, events.NetflixCreate, true, func(t *testing.T, w *kindWorld) {
+		w.upstream.script = []reply{{err: errUnclear}}
+		reads := 0
+		w.crm.onRead = func() {
+			if reads++; reads == 5 { // one before the first, two to settle it, one before the second, and its own
+				w.crm.netflix["C-1"] = []events.NetflixSubscription{subscriber("N-1", events.NetflixEffective)}
+			}
+		}
+		w.driveToEnd(w.worker("a"), w.send())
+		w.ends(0, started, deferred, succeeded)
+		if n := w.upstream.calls(); n != 1 {
+			t.Errorf("%d calls", n)
+		}
 	})
 }
 

@@ -74,12 +74,26 @@ type chargesPlan struct {
 	Before map[string]string `json:"before"`
 }
 
-func (c *charging) Plan(ctx context.Context, _ Try) (json.RawMessage, error) {
+// Plan reads the list. Behind an unclear attempt its own view of the list stays that from before: what has been taken
+// since, the command may have taken itself.
+func (c *charging) Plan(ctx context.Context, try Try) (json.RawMessage, error) {
+	if try.Unsure && readChargesPlan(try.Last).Before != nil {
+		return try.Last, nil
+	}
 	before, err := c.listed(ctx)
 	if err != nil {
 		return nil, err
 	}
 	return json.Marshal(chargesPlan{Before: before})
+}
+
+// readChargesPlan reads a plan; one without a state from before is the zero one.
+func readChargesPlan(raw json.RawMessage) chargesPlan {
+	var p chargesPlan
+	if json.Unmarshal(raw, &p) != nil {
+		return chargesPlan{}
+	}
+	return p
 }
 
 // listed is the status of each charge that is still listed.
@@ -113,17 +127,20 @@ func (c *charging) Call(ctx context.Context, try Try) (json.RawMessage, error) {
 		}
 		taken = slices.Delete(taken, i, i+1)
 	}
-	if len(taken) == 0 {
-		err := allRefused(failed)
-		if try.Unsure { // the attempt before may have taken them late, which would be why
-			err.Kind = events.Unknown
-		}
-		return nil, err
+	switch {
+	case len(failed) > 0 && try.Unsure: // an attempt before may have taken them late, which would be why
+		return nil, asUnknown(refusedCharges(failed, len(c.charges)))
+	case len(taken) == 0:
+		return nil, refusedCharges(failed, len(c.charges))
 	}
 	return json.Marshal(events.NetflixChargesResult{Taken: taken, Failed: failed})
 }
 
-func allRefused(failed []events.FailedCharge) *events.Error {
+// told is how many refused charges a message names; the others are in the problems alone.
+const told = 5
+
+// refusedCharges is the error where charges were refused, of so many.
+func refusedCharges(failed []events.FailedCharge, of int) *events.Error {
 	var items []string
 	for _, f := range failed {
 		item := f.Number
@@ -132,15 +149,22 @@ func allRefused(failed []events.FailedCharge) *events.Error {
 		}
 		items = append(items, item)
 	}
-	return &events.Error{Kind: events.Refused, Code: events.CodeItemsRefused, UpstreamCode: failed[0].ErrorCode,
-		Message: "every charge was refused: " + strings.Join(items, ", ")}
+	message := "every charge was refused: "
+	if len(failed) < of {
+		message = fmt.Sprintf("%d of %d charges were refused: ", len(failed), of)
+	}
+	message += strings.Join(items[:min(len(items), told)], ", ")
+	if more := len(items) - told; more > 0 {
+		message += fmt.Sprintf(" and %d more", more)
+	}
+	return &events.Error{Kind: events.Refused, Code: events.CodeItemsRefused, UpstreamCode: failed[0].ErrorCode, Message: message, Problems: items}
 }
 
 // Settle looks what has become of those charges that the call could change: to acknowledge, all that were listed; to
 // accept or decline, those that were pending. All or none must have changed.
 func (c *charging) Settle(ctx context.Context, try Try) (Finding, error) {
-	var p chargesPlan
-	if json.Unmarshal(try.Plan, &p) != nil || p.Before == nil {
+	p := readChargesPlan(try.Plan)
+	if p.Before == nil {
 		return nothingBefore, nil
 	}
 	now, err := c.listed(ctx)

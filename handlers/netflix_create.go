@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"time"
 
 	"subrelay/events"
@@ -88,11 +89,20 @@ func readNetflixPlan(raw json.RawMessage) netflixPlan {
 	return p
 }
 
+// readNetflixBefore reads a customer's subscriptions before a call. Behind an unclear attempt they must be as they were.
+func readNetflixBefore(ctx context.Context, r NetflixReader, customer string, try Try) ([]netflixView, error) {
+	before, err := readNetflix(ctx, r, customer)
+	if last := readNetflixPlan(try.Last); err == nil && try.Unsure && last.Before != nil && !maps.Equal(viewsOf(last.Before), viewsOf(before)) {
+		return nil, errMoved("the subscriptions were " + describeStates(last.Before) + " and are " + describeStates(before))
+	}
+	return before, err
+}
+
 // nothingBefore is the finding where a start of another version or setting has no plan.
 var nothingBefore = Finding{Detail: "no state was read before the call"}
 
-func (c *creation) Plan(ctx context.Context, _ Try) (json.RawMessage, error) {
-	before, err := readNetflix(ctx, c.Reader, c.data.BillingSystemCustomerIdentifier)
+func (c *creation) Plan(ctx context.Context, try Try) (json.RawMessage, error) {
+	before, err := readNetflixBefore(ctx, c.Reader, c.data.BillingSystemCustomerIdentifier, try)
 	if err != nil {
 		return nil, err
 	}

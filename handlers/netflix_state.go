@@ -58,8 +58,8 @@ type stateSetting struct {
 	customer string
 }
 
-func (s *stateSetting) Plan(ctx context.Context, _ Try) (json.RawMessage, error) {
-	before, err := readNetflix(ctx, s.Reader, s.customer)
+func (s *stateSetting) Plan(ctx context.Context, try Try) (json.RawMessage, error) {
+	before, err := readNetflixBefore(ctx, s.Reader, s.customer, try)
 	if err != nil {
 		return nil, err
 	}

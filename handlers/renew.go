@@ -62,10 +62,14 @@ type renewPlan struct {
 	Target time.Time `json:"target"` // the exact expiry date after it
 }
 
-func (r renewal) Plan(ctx context.Context, _ Try) (json.RawMessage, error) {
+func (r renewal) Plan(ctx context.Context, try Try) (json.RawMessage, error) {
 	before, err := r.Reader.Expiry(ctx, r.data)
 	if err != nil {
 		return nil, err
+	}
+	var last renewPlan
+	if try.Unsure && json.Unmarshal(try.Last, &last) == nil && !last.Before.Equal(before) {
+		return nil, errMoved("the expiry date was " + stamp(last.Before) + " and is " + stamp(before))
 	}
 	return json.Marshal(renewPlan{Before: before, Target: r.data.Target(before, time.Now())})
 }

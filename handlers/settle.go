@@ -111,6 +111,9 @@ func (j *Job) settle(ctx context.Context, record *events.Record) (events.Next, e
 			j.start.readAt = late
 			return j.waitUnlessMoved(late), nil
 		}
+		if j.start.refusal != nil {
+			return j.refused(lasting, record, j.start.refusal), nil
+		}
 		return j.unapplied(lasting, record, &events.Error{Kind: events.Unavailable, Code: events.CodeNotApplied,
 			Message: "the attempt was unclear, and the state read back shows that it changed nothing"}, !j.start.probe, j.finish), nil
 	}

@@ -23,7 +23,7 @@ const (
 	HeaderCode     = "Subrelay-Code"     // the code of the error
 	HeaderUpstream = "Subrelay-Upstream" // the upstream's own code, if it gave one
 	HeaderMessage  = "Subrelay-Message"  // safe to show
-	HeaderProblems = "Subrelay-Problems" // JSON array of strings: the schema violations
+	HeaderProblems = "Subrelay-Problems" // JSON array of strings: the schema violations, or the items that were refused
 	HeaderKind     = "Subrelay-Kind"     // the kind token of the command's subject
 	HeaderKey      = "Subrelay-Key"      // the key token of the command's subject
 	HeaderCID      = "Subrelay-Cid"      // absent where no identity could be read
