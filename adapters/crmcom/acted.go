@@ -50,7 +50,9 @@ func (w *wire) actedUpon(data json.RawMessage, reference string, p personal) (ev
 			Message: "CRM.COM answered " + codeOK + ", but its data " + err.Error()}
 	}
 	found.only(reference)
-	subscription, action := first(slices.Concat(found.subscriptions, found.either)), first(found.actions)
+	other := func(t thing) bool { return reference != "" && t.reference != "" && t.reference != reference }
+	subscription := first(slices.Concat(found.subscriptions, found.either))
+	action := first(slices.DeleteFunc(slices.Clone(found.actions), other))
 	result := events.ActionResult{
 		SubscriptionID: w.word(subscription.id, p), SubscriptionNumber: w.word(subscription.number, p), LifeCycleState: w.word(subscription.state, p),
 		ActionID: w.word(action.id, p), ActionNumber: w.word(action.number, p), ActionState: w.word(action.state, p),

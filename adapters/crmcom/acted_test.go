@@ -65,8 +65,12 @@ func TestActed(t *testing.T) {
 			`{"id":"B7","number":"A9","life_cycle_state":"EXECUTED","transaction_reference_number":"` + cid + `"}]}`, together},
 		"ours beside a bare one": {`[{"number":"S1","life_cycle_state":"CANCELLED"},{"number":"A9","life_cycle_state":"EXECUTED","transaction_reference_number":"` + cid + `"}]`,
 			events.ActionResult{SubscriptionNumber: "S1", LifeCycleState: "CANCELLED", ActionNumber: "A9", ActionState: "EXECUTED"}},
-		"only others, all done": {`{"actions_set":[{"number":"A9","life_cycle_state":"EXECUTED","transaction_reference_number":"other"}]}`, events.ActionResult{ActionNumber: "A9", ActionState: "EXECUTED"}},
-		"long words":            {`{"number":"` + strings.Repeat("9", 300) + `","free":true}`, events.ActionResult{SubscriptionNumber: strings.Repeat("9", 100)}},
+		"only others, all done": {`{"actions_set":[{"number":"A9","life_cycle_state":"EXECUTED","transaction_reference_number":"other"}]}`, events.ActionResult{}},
+		"another's, scheduled": {`{"number":"S1","free":true,"actions_set":[{"number":"A9","life_cycle_state":"SCHEDULED","transaction_reference_number":"other"}]}`,
+			events.ActionResult{SubscriptionNumber: "S1"}},
+		"another's, and a bare one": {`{"actions_set":[{"number":"A8","life_cycle_state":"SCHEDULED","transaction_reference_number":"other"},{"number":"A9","life_cycle_state":"EXECUTED"}]}`,
+			events.ActionResult{ActionNumber: "A9", ActionState: "EXECUTED"}},
+		"long words": {`{"number":"` + strings.Repeat("9", 300) + `","free":true}`, events.ActionResult{SubscriptionNumber: strings.Repeat("9", 100)}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := against(t, settings(""), data(c.data))

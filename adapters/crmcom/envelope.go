@@ -209,7 +209,7 @@ func (w *wire) refusal(r upstream.Reply, env envelope, p personal, code string) 
 	if r.Status < 200 || r.Status > 299 {
 		e.Message = fmt.Sprintf("CRM.COM answered %d, %s", r.Status, e.UpstreamCode)
 	}
-	if text := w.clean(env.message, p); text != "" {
+	if text := w.clean(env.message, p); text != "" && !p.unknown {
 		e.Message += ": " + text
 	}
 	return e

@@ -170,7 +170,7 @@ func (l *listing) page(ctx context.Context, status string, offset, size int, wan
 		q = q.with("charge_status", status)
 	}
 	began := time.Now()
-	data, err := x.list(ctx, theCharges, pathCharges, q)
+	data, err := x.list(ctx, theCharges, pathCharges, q, personal{})
 	if err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) && time.Since(began) < x.guard.CallTimeout()/2 {
 		// The pages before took the time, and were answered: that says nothing of CRM.COM.
 		return nil, readFailed(theCharges, fmt.Sprintf("%d pages took all the time that there was: too many charges wait to be acknowledged", l.calls), ctx.Err())

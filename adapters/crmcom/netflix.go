@@ -184,8 +184,8 @@ func (x *Netflix) SetNetflix(ctx context.Context, kind events.Kind, customer str
 }
 
 // list makes one read.
-func (x *Netflix) list(ctx context.Context, what, path string, q query) (json.RawMessage, error) {
-	data, err := x.call(ctx, personal{}, func(token string) (*http.Request, error) { return x.get(path, token, q), nil })
+func (x *Netflix) list(ctx context.Context, what, path string, q query, p personal) (json.RawMessage, error) {
+	data, err := x.call(ctx, p, func(token string) (*http.Request, error) { return x.get(path, token, q), nil })
 	if err != nil {
 		return nil, asRead(what, err)
 	}
@@ -200,19 +200,24 @@ const (
 )
 
 // NetflixSubscriptions is a customer's Netflix subscriptions; none where CRM.COM answers with a code of Codes.NotFound,
-// or with nothing. Every failure is Unavailable.
+// or with nothing. Every failure is Unavailable. CRM.COM's own text is left out of it: the read is for a command, which
+// may have named the customer, and so may the text.
 func (x *Netflix) NetflixSubscriptions(ctx context.Context, customer string) ([]events.NetflixSubscription, error) {
-	return x.NetflixSubscriptionsOf(ctx, events.NetflixCustomerIdentifier{BillingSystemCustomerIdentifier: customer})
+	return x.subscriptionsOf(ctx, events.NetflixCustomerIdentifier{BillingSystemCustomerIdentifier: customer}, personal{unknown: true})
 }
 
 // NetflixSubscriptionsOf is NetflixSubscriptions by either identifier (space V4Development, GET netflix/subscriptions/show:
-// a semi-optional group).
+// a semi-optional group), for who asks about the customer: errors have CRM.COM's text.
 func (x *Netflix) NetflixSubscriptionsOf(ctx context.Context, who events.NetflixCustomerIdentifier) ([]events.NetflixSubscription, error) {
+	return x.subscriptionsOf(ctx, who, personal{})
+}
+
+func (x *Netflix) subscriptionsOf(ctx context.Context, who events.NetflixCustomerIdentifier, p personal) ([]events.NetflixSubscription, error) {
 	named := query{}.with("billing_system_customer_identifier", who.BillingSystemCustomerIdentifier)
 	if who.BillingSystemCustomerIdentifier == "" {
 		named = query{}.with("netflix_customer_identifier", who.NetflixCustomerIdentifier)
 	}
-	data, err := x.list(ctx, theSubscriptions, pathShowNetflix, named)
+	data, err := x.list(ctx, theSubscriptions, pathShowNetflix, named, p)
 	if err != nil {
 		var inner *events.Error
 		if errors.As(errors.Unwrap(err), &inner) && inner.Code == events.CodeNotFound {
@@ -277,7 +282,7 @@ func (x *Netflix) netflixSubscription(raw json.RawMessage) (s events.NetflixSubs
 // Promotions lists the operator's promotions (space V4Development, GET netflix/promotions/list). Every failure is
 // Unavailable.
 func (x *Netflix) Promotions(ctx context.Context) ([]events.NetflixPromotion, error) {
-	data, err := x.list(ctx, thePromotions, pathPromotions, query{})
+	data, err := x.list(ctx, thePromotions, pathPromotions, query{}, personal{})
 	if err != nil {
 		return nil, err
 	}

@@ -25,6 +25,8 @@ import (
 type personal struct {
 	values  [][]string // the words of each, folded
 	numbers []string   // digits of phone numbers, without zeros in front
+	// unknown says that there may be values which are not at hand: then no text of CRM.COM travels at all.
+	unknown bool
 }
 
 // add adds a value as a whole, also written without anything between its words: O'Brien is OBRIEN to some.

@@ -360,3 +360,17 @@ func TestMaskTakesNoLongerThanTheTextIsLong(t *testing.T) {
 		t.Error("the end of a long text is not masked")
 	}
 }
+
+// What CRM.COM says to a read of a customer's subscriptions may name the customer whose command it is for. The read does
+// not know the name: nothing of the text travels. Who asks gets it.
+func TestReadsForCommandsAreSilent(t *testing.T) {
+	reply := replying(200, `{"status":{"code":"PENDING","message":"Anna Example has not registered"},"data":{}}`)
+	_, err := against(t, settings(""), reply).netflix.NetflixSubscriptions(t.Context(), "cust-77")
+	if err == nil || strings.Contains(fmt.Sprintf("%+v %s", err, err.Error()), "Anna") || !strings.Contains(err.Error(), "PENDING") {
+		t.Errorf("for a command: %v", err)
+	}
+	_, err = against(t, settings(""), reply).netflix.NetflixSubscriptionsOf(t.Context(), events.NetflixCustomerIdentifier{BillingSystemCustomerIdentifier: "cust-77"})
+	if err == nil || !strings.Contains(err.Error(), "Anna Example has not registered") {
+		t.Errorf("for who asks: %v", err)
+	}
+}

@@ -164,7 +164,7 @@ func (g *grants) billing() {
 }
 
 // operator reads everything, writes what settles a doubt and closes a dead letter, publishes commands anew, and applies
-// the topology. It cannot remove a message or a stream.
+// the topology. It cannot remove a message or a stream, but who may change a stream can have it drop messages.
 func (g *grants) operator(replayTo []string) {
 	n := g.names
 	g.command()

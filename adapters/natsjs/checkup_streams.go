@@ -224,7 +224,7 @@ func (c *Checkup) checkRetention(_ context.Context, found *checkup.Found) error 
 		found.Add(checkup.Finding{
 			Severity: checkup.Error, Code: "retention.ledger", Of: "streams.outcomes_max_age", Promise: true,
 			What: fmt.Sprintf("the ledger forgets after %s, and commands are kept for %s", s.OutcomesMaxAge, s.CommandsKeep),
-			Why:  "a command that is still in its stream and no longer in the ledger is done again when it is delivered again, as by a consumer that was restored",
+			Why:  "of a command that is still in its stream and no longer in the ledger nobody knows whether it was done: it is not run any more, but put into the dead letters (stale)",
 			Do:   fmt.Sprintf("set streams.outcomes_max_age above streams.commands_keep, at %s or more", s.CommandsKeep+s.CommandsKeep/2),
 		})
 	}

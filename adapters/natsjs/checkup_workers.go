@@ -36,22 +36,22 @@ func (c *Checkup) checkWorkers(ctx context.Context, found *checkup.Found) error 
 	if err != nil {
 		return err
 	}
-	ownerless, waiting, err := c.ownerless(ctx)
+	ownerless, waiting, err := c.ownerless(ctx, present)
 	if err != nil {
 		return err
 	}
-	if len(ownerless) > 0 && len(present) > 0 {
+	if len(ownerless) > 0 {
 		if !sleep(ctx, 2*(c.topology.settings.PinnedTTL+time.Second)) { // a pause is half of this at least
 			return ctx.Err()
 		}
-		again, _, err := c.ownerless(ctx)
+		again, _, err := c.ownerless(ctx, present)
 		if err != nil {
 			return err
 		}
 		ownerless = slices.DeleteFunc(ownerless, func(name string) bool { return !slices.Contains(again, name) })
 	}
 	c.checkServed(present, waiting, found)
-	if len(ownerless) > 0 && len(present) > 0 {
+	if len(ownerless) > 0 {
 		found.Add(checkup.Finding{Severity: checkup.Error, Code: "partition.no_owner", Of: some(ownerless),
 			What: fmt.Sprintf("%s with waiting commands and nobody who takes them", counted(len(ownerless), "partition", "partitions")),
 			Why:  "their commands wait, though there are workers", Do: "look at the workers' logs for these partitions; restart the worker that should own them"})
@@ -59,8 +59,10 @@ func (c *Checkup) checkWorkers(ctx context.Context, found *checkup.Found) error 
 	return nil
 }
 
-// ownerless lists the consumers that have something to deliver and no pinned client, and counts by upstream what waits.
-func (c *Checkup) ownerless(ctx context.Context) (names []string, waiting map[events.Upstream]uint64, err error) {
+// ownerless lists the consumers of upstreams that somebody serves which could deliver something and have no pinned
+// client, and counts by upstream what waits. Where all is delivered, or the window is full, a consumer whose leader has
+// changed has no pin until it delivers again, and all is well.
+func (c *Checkup) ownerless(ctx context.Context, present []Present) (names []string, waiting map[events.Upstream]uint64, err error) {
 	s, err := c.stream(ctx, c.names.Commands())
 	if s == nil || err != nil {
 		return nil, nil, err
@@ -77,6 +79,9 @@ func (c *Checkup) ownerless(ctx context.Context) (names []string, waiting map[ev
 				continue
 			}
 			waiting[u] += info.NumPending + uint64(info.NumAckPending) //nolint:gosec // never negative
+			if info.NumPending == 0 || info.NumAckPending >= info.Config.MaxAckPending || len(Serving(present, u)) == 0 {
+				continue
+			}
 			if !slices.ContainsFunc(info.PriorityGroups, func(g jetstream.PriorityGroupState) bool { return g.PinnedClientID != "" }) {
 				names = append(names, info.Name)
 			}
@@ -171,7 +176,7 @@ func (c *Checkup) oldestOf(ctx context.Context, s jetstream.Stream, info *jetstr
 }
 
 // addWaiting judges the oldest waiting command of an upstream, also by how long the ledger remembers: what is begun, or
-// in doubt, and forgotten, would be done again.
+// in doubt, and forgotten, is not run any more.
 func (c *Checkup) addWaiting(u events.Upstream, first oldest, found *checkup.Found) {
 	if first.seq == 0 {
 		found.OK("commands.waiting", string(u), "nothing waits")
@@ -186,7 +191,7 @@ func (c *Checkup) addWaiting(u events.Upstream, first oldest, found *checkup.Fou
 		f.Do = "subrelay doubts list; the breaker and lanes are in each worker's /readyz"
 	}
 	if age >= memory/2 {
-		f.Why = fmt.Sprintf("after %s (streams.outcomes_max_age) the ledger forgets what was begun, and a command in doubt would be done again", memory)
+		f.Why = fmt.Sprintf("after %s (streams.outcomes_max_age) the ledger forgets what was begun, and whether it was done, nobody knows any more: it is not run then, but put into the dead letters (stale)", memory)
 		f.Do = "resolve what holds it: subrelay doubts list; until then raise streams.outcomes_max_age"
 	}
 	if age >= memory/10*9 {

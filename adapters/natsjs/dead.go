@@ -40,8 +40,9 @@ func NewDeadLetters(js jetstream.JetStream, s DeadSettings) *DeadLetters {
 	return &DeadLetters{js: js, settings: s}
 }
 
-// Put stores d on the subject of its reason and command, unless something is there already, which is success too: the
-// same command for the same reason is kept once. The body is the original's with credentials and what is personal
+// Put stores d on the subject of its reason and command, unless the same command's is there already, which is success too:
+// it is kept once for each reason. Where another command's is there, of an earlier command stream that had the sequence,
+// it goes behind that. The body is the original's with credentials and what is personal
 // masked; the headers are described at the Header constants.
 //
 // A lost answer is settled by trying again until ctx ends. The errors are of kind Unavailable when d is not known to be
@@ -52,11 +53,27 @@ func (d *DeadLetters) Put(ctx context.Context, letter events.DeadLetter) error {
 	}
 	msg := deadMessage(letter, int(d.js.Conn().MaxPayload()))
 	msg.Subject = d.settings.Names.Dead(letter.Reason, letter.Delivery.Seq)
-	stored, err := d.publish(ctx, msg, 0)
-	if err == nil && !stored {
-		return nil // it was there
+	after := uint64(0)
+	for {
+		if stored, err := d.publish(ctx, msg, after); stored || err != nil {
+			return err
+		}
+		stream, err := d.stream(ctx)
+		if err != nil {
+			return err
+		}
+		there, err := d.last(ctx, stream, msg.Subject)
+		switch {
+		case err != nil:
+			return err
+		case there == nil: // somebody has removed it
+			after = 0
+		case there.Header.Get(HeaderStored) == msg.Header.Get(HeaderStored):
+			return nil
+		default:
+			after = there.Sequence
+		}
 	}
-	return err
 }
 
 // publish stores msg if the newest message on its subject has the sequence after. Neither stored nor an error means

@@ -127,7 +127,7 @@ func (d *DeadLetters) Get(ctx context.Context, seq uint64) ([]Letter, error) {
 }
 
 // get is Get, and the newest closing. There is one letter for each reason, so that the last of each subject is all there
-// is to know; it costs a request more than there are subjects, and no consumer.
+// is to know, unless an earlier command stream had a command of this sequence; it costs a request more than there are subjects, and no consumer.
 func (d *DeadLetters) get(ctx context.Context, seq uint64) (letters []Letter, closed *Closing, err error) {
 	stream, err := d.stream(ctx)
 	if err != nil {

@@ -96,6 +96,35 @@ func TestDeadPutAndGet(t *testing.T) {
 	}
 }
 
+// A command stream that was restored from a backup gives sequences out again. Another command's letter is no reason to
+// lose one, nor is that it was closed.
+func TestDeadPutOfAnotherCommandStream(t *testing.T) {
+	_, _, d := deadFixture(t)
+	first := deadLetter(7, events.DeadUndecodable)
+	second := first
+	second.Delivery.Stored = first.Delivery.Stored.Add(time.Hour)
+	second.Error.Message = "the other one"
+	mustPut(t, d, first)
+	if err := d.Close(t.Context(), 7, "ann", "seen"); err != nil {
+		t.Fatal(err)
+	}
+	mustPut(t, d, second)
+	mustPut(t, d, second)
+	if diff := cmp.Diff([]string{"7 undecodable closed by ann", "7 undecodable"}, deadList(t, d, DeadQuery{})); diff != "" {
+		t.Errorf("the letters differ (-want +got):\n%s", diff)
+	}
+	got, err := d.Get(t.Context(), 7)
+	if err != nil || len(got) != 1 || got[0].Error.Message != "the other one" || got[0].Closed != nil {
+		t.Errorf("got %+v, %v; want the newest, open", got, err)
+	}
+	if err := d.Close(t.Context(), 7, "ben", "seen, too"); err != nil {
+		t.Error(err)
+	}
+	if open, err := d.Open(t.Context()); len(open) != 0 || err != nil {
+		t.Errorf("open: %v, %v", open, err)
+	}
+}
+
 func TestDeadPutRacesAndLostAnswers(t *testing.T) {
 	for name, fate := range map[string]replyFate{"Swallowed": swallowReply, "Cut": cutAtReply} {
 		t.Run(name, func(t *testing.T) {

@@ -207,7 +207,7 @@ func mayRedrive(l natsjs.Letter, h events.History, fixed bool) (asIs bool, err e
 // redriveEvent reads what is to run: the file, or the original from the command stream, unmasked.
 func (c *cli) redriveEvent(ctx context.Context, cl *client, l natsjs.Letter, file string) (*event.Event, error) {
 	if file == "" {
-		e, err := cl.original(ctx, l.Command)
+		e, err := cl.original(ctx, l.Command, l.CID)
 		if err != nil {
 			return nil, fmt.Errorf("%w; --file can give the whole event", err)
 		}

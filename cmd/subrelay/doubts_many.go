@@ -173,7 +173,7 @@ func (r *resolving) originals(ctx context.Context, reruns []rerun) error {
 	group.SetLimit(doubtsAtOnce)
 	for i := range reruns {
 		group.Go(func() error {
-			e, err := r.client.original(groupCtx, reruns[i].old.Seq)
+			e, err := r.client.original(groupCtx, reruns[i].old.Seq, reruns[i].old.CID)
 			if err != nil {
 				return fmt.Errorf("%s cannot be redriven, and nothing was changed: %w", reruns[i].old.CID, err)
 			}

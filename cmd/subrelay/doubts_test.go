@@ -83,6 +83,35 @@ func TestDoubtsResolved(t *testing.T) {
 	}
 }
 
+// A command stream that is restored from a backup gives sequences out again. What stands under the sequence of a doubt may
+// be another customer's command by now, and never runs in its place.
+func TestRedriveOfAnotherCommandStream(t *testing.T) {
+	r := withStreams(t)
+	stop := r.work()
+	cid := r.doubtful("C-1", "one", false)
+	stop()
+	js := r.client().js
+	s, err := js.Stream(t.Context(), "SUBRELAY_COMMANDS")
+	if err != nil {
+		t.Fatal(err)
+	}
+	config := s.CachedInfo().Config
+	config.FirstSeq = 0
+	if err := js.DeleteStream(t.Context(), config.Name); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := js.CreateStream(t.Context(), config); err != nil {
+		t.Fatal(err)
+	}
+	r.run("publish", "renew", "--customer", "C-2", "--months", "1", "--id", "other", "--source", "billing").want(t, exitDone, "seq 1", "")
+	r.run("doubts", "resolve", cid, "--not-applied", "--by", "anna", "--reason", "unchanged", "--redrive", "--yes").
+		want(t, exitError, "", "command 1 is another one now, other from billing")
+	r.run("dead", "redrive", "1", "--yes").want(t, exitError, "", "")
+	if got := r.status(cid); got != "in_doubt" {
+		t.Errorf("it is %s", got)
+	}
+}
+
 func TestRedriveOfARedrive(t *testing.T) {
 	r := newRig(t)
 	cid := r.doubtful("C-1", "one", false)

@@ -39,8 +39,9 @@ type newCommand struct {
 	Duplicate bool   `json:"duplicate,omitempty"` // it was there already
 }
 
-// original reads a stored command's event, from its message as it came.
-func (cl *client) original(ctx context.Context, seq uint64) (*event.Event, error) {
+// original reads a stored command's event, from its message as it came. A command stream that was restored from a backup
+// may have another command under the sequence by now.
+func (cl *client) original(ctx context.Context, seq uint64, cid string) (*event.Event, error) {
 	m, err := cl.commands.Get(ctx, seq)
 	if isNotFound(err) {
 		return nil, hinted(fmt.Errorf("command %d is no longer stored", seq),
@@ -49,7 +50,12 @@ func (cl *client) original(ctx context.Context, seq uint64) (*event.Event, error
 	if err != nil {
 		return nil, err
 	}
-	return natsjs.DecodeMessage(m.Header, m.Data)
+	e, err := natsjs.DecodeMessage(m.Header, m.Data)
+	if err == nil && cid != "" && events.CID(e.Source(), e.ID(), e.Subject()) != cid {
+		return nil, hinted(fmt.Errorf("command %d is another one now, %s from %s: the command stream was restored from a backup", seq, e.ID(), e.Source()),
+			"send it again from billing, under a new id")
+	}
+	return e, err
 }
 
 func isNotFound(err error) bool {

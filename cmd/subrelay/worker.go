@@ -28,10 +28,11 @@ It serves the upstreams whose address is configured: tvms by tvms.base_url, crmc
 for another wait until a worker comes that serves it.
 
 With --production it refuses to start, with exit code 1, on what can break the promise, as 'subrelay doctor --production'
-shows it: fewer than 3 replicas; streams in memory, that drop old messages, or with limits that lose commands or
-records; a ledger that forgets before commands do; servers that are known not to flush each write; secrets that everybody
-on the machine can read; a connection to another machine without TLS, or to a server that lets everybody in. Whether
-servers flush each write is known only with nats.monitor_urls; without, it is a warning.
+shows it, such as: fewer than 3 replicas; streams in memory, that drop old messages, with limits that lose commands or
+records, or of another prefix; consumers that give up commands; a ledger that forgets before commands do; servers that are
+too old, or known not to flush each write; a clock that is off by a minute; secrets that everybody on the machine can read
+or write; a connection to another machine without TLS, or to a server that lets everybody in; upstreams over plain http.
+Whether servers flush each write is known only with nats.monitor_urls; without, it is a warning.
 
 The first SIGTERM or SIGINT ends it gracefully: nothing new is taken, what has started may finish within worker.grace,
 the rest is handed back. The second ends it at once.`,
