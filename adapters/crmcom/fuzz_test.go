@@ -196,6 +196,18 @@ func FuzzNetflixSubscriptions(f *testing.F) {
 	})
 }
 
+func FuzzCreated(f *testing.F) {
+	envelopes(f, `{"netflix_token":"T-1"}`, `[{"netflix_token":"T-1"}]`, `[{"netflix_token":"T-1"},{"netflix_token":"T-2"}]`,
+		`{"netflix_token":7}`, `{"netflix_token":null}`, `{"netflix_token":""}`, `{"netflix_token":"a","netflix_token":"b"}`)
+	fuzz(f, asLong, func(t *testing.T, b both, data json.RawMessage) (any, error) {
+		token, err := b.netflix.created(data)
+		if (token == "") != (err != nil) || err != nil && events.KindOf(err) != events.Unknown {
+			t.Errorf("%q: %q, %v", data, token, err)
+		}
+		return token, err
+	})
+}
+
 func FuzzPromotions(f *testing.F) {
 	envelopes(f, `[{"code":"14","name":"Spring","description":null,"effective_from":"2017-01-01T00:00:00","expires_on":"2017-06-01"}]`,
 		`[{"code":"1","expires_on":"soon"}]`, `[{"code":"1","expires_on":"2017-01-01T00:00:00+02:00"}]`)

@@ -121,15 +121,20 @@ func (x *Netflix) CreateNetflix(ctx context.Context, d *events.NetflixCreateData
 	if err != nil {
 		return "", plainConflict(err)
 	}
+	return x.created(data)
+}
+
+// created is the token in the reply to a creation.
+func (x *Netflix) created(data json.RawMessage) (token string, err error) {
 	if items, err := array(data); err == nil && len(items) == 1 {
 		data = items[0]
 	}
-	created, ok := textIn(data, x.netflix.TokenField)
-	if !ok || created == "" {
+	token, ok := textIn(data, x.netflix.TokenField)
+	if !ok || token == "" {
 		return "", &events.Error{Kind: events.Unknown, Code: events.CodeUnreadable, Op: "call crmcom",
 			Message: "CRM.COM answered OK, but without " + x.netflix.TokenField + ": is netflix.token_field right?"}
 	}
-	return created, nil
+	return token, nil
 }
 
 // plainConflict makes a refusal of a duplicate of what carries no reference of ours.

@@ -246,12 +246,17 @@ const standstill = 30 * time.Second
 // tookOver wants each partition of the struck taken over in time, and logs the figures.
 func (p *past) tookOver(t *testing.T, strikes []strike) {
 	t.Helper()
+	seen := 0
 	for _, s := range strikes {
 		first, last, n := p.takeover(s)
+		seen += n
 		t.Logf("FIGURE takeover after %s: first effect elsewhere after %s, in all %d partitions after %s", s.what, seconds(first), n, seconds(last))
 		if n > 0 && last > standstill {
 			t.Errorf("a partition stood still for %s after %s", seconds(last), s.what)
 		}
+	}
+	if seen == 0 {
+		t.Errorf("nothing was taken over after %d strikes", len(strikes))
 	}
 }
 
