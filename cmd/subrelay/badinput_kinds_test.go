@@ -117,6 +117,7 @@ func TestBadInputOfEveryKind(t *testing.T) {
 		if ok {
 			t.Run(string(spec.Kind), func(t *testing.T) {
 				natstest.Bubble(t, func(t *testing.T) { in.play(t, spec) })
+				natstest.Bubble(t, func(t *testing.T) { in.playNew(t, spec) })
 			})
 		}
 	}
@@ -160,19 +161,44 @@ func (in *inputs) play(t *testing.T, spec events.Spec) {
 			t.Errorf("it was called: %+v", e)
 		}
 	}
-	if spec.Kind != events.NetflixCancel && spec.Kind != events.NetflixAccept && spec.Kind != events.NetflixDecline { // nothing of these is good here
+	if _, all := p.refusesAll(); !all {
 		p.reused()
 	}
 	w.settle(10 * time.Minute)
 	w.verdict()
 }
 
+// playNew is what the old installation cannot show, of the kinds that it does not know.
+func (in *inputs) playNew(t *testing.T, spec events.Spec) {
+	p := &bad{inputs: in, spec: spec, knowsAll: true}
+	if _, all := (&bad{spec: spec}).refusesAll(); !all {
+		return
+	}
+	p.world = subscribing(events.NetflixEffective)(t, true)
+	defer p.close()
+	for n := range 4 {
+		charge := events.NetflixCharge{Number: fmt.Sprintf("G%d", n), BillingSystemCustomerIdentifier: fmt.Sprintf("GOOD-%d", n)}
+		if err := p.crm.PutCharges(sandbox.Charge{NetflixCharge: charge}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := p.crm.PutCharges(sandbox.Charge{NetflixCharge: events.NetflixCharge{Number: "I1", BillingSystemCustomerIdentifier: in.key}}); err != nil {
+		t.Fatal(err)
+	}
+	p.start()
+	p.expired()
+	p.reused()
+	p.settle(10 * time.Minute)
+	p.verdict()
+}
+
 // bad plays what is bad of one kind.
 type bad struct {
 	*world
 	*inputs
-	spec events.Spec
-	sent int
+	spec     events.Spec
+	knowsAll bool // the installation knows every kind
+	sent     int
 }
 
 // text is good data.
@@ -308,6 +334,9 @@ func (b *bad) expired() {
 
 // refusesAll reports whether even good data of the kind are refused here, and why.
 func (b *bad) refusesAll() (code string, all bool) {
+	if b.knowsAll {
+		return "", false
+	}
 	switch b.spec.Kind {
 	case events.NetflixCancel:
 		return events.CodeNotConfigured, true
