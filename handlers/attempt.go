@@ -107,17 +107,18 @@ func (j *Job) try(number int, plan json.RawMessage) Try {
 }
 
 // doubtful reports whether an unclear attempt before this one, though settled as not applied, may have had its effect
-// late, and the operation itself does not allow for it: by its reference, or because a repetition is harmless.
+// late, which a read would show.
 func (j *Job) doubtful(try Try) bool {
 	s := j.family.Settling()
-	return s.Means && !s.Repeats && !s.Idempotent && try.Unsure && try.Last != nil
+	return s.Means && !s.Repeats && try.Unsure && try.Last != nil
 }
 
 // recheck looks once more, before another attempt, whether one that was settled as having changed nothing has had its
-// effect since: then it ends here, corrected or in doubt, and nothing is called.
+// effect since: then it ends here, corrected or in doubt, and nothing is called. Where a repetition is harmless, nobody
+// looks.
 func (j *Job) recheck(ctx context.Context, probe bool) (next events.Next, done bool, err error) {
 	last, try := j.history.Last(), j.try(j.attempts()+1, nil)
-	if !j.doubtful(try) {
+	if !j.doubtful(try) || j.family.Settling().Idempotent {
 		return events.Next{}, false, nil
 	}
 	limited, cancel := context.WithTimeout(j.trace(ctx, last.Attempt), j.d.callLimit())
@@ -139,9 +140,9 @@ func (j *Job) recheck(ctx context.Context, probe bool) (next events.Next, done b
 }
 
 // errMoved is why an attempt is not begun whose own read shows another state than before an unclear one: the next look
-// tells what that means.
+// tells what that means. It says nothing of the upstream, and uses nothing up.
 func errMoved(detail string) error {
-	return &events.Error{Kind: events.Unavailable, Code: events.CodeRead, Op: "read", Upstream: true,
+	return &events.Error{Kind: events.Internal, Code: events.CodeRead, Op: "read", Upstream: true,
 		Message: "the state has changed since an unclear attempt: " + detail}
 }
 

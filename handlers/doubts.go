@@ -44,7 +44,7 @@ func resolution(last *events.Record, status events.Status, source string, by eve
 	o.Status, o.FinishedAt, o.Source, o.Resolution, o.Error, o.IfApplied = status, &now, source, &by, nil, nil
 	if status == events.Succeeded {
 		if o.Result = last.IfApplied; o.Result == nil {
-			o.Result = settledByOperator
+			o.Result = settledByOperator(o.Command.Kind)
 		}
 	} else {
 		o.Error = &events.Failure{Code: events.CodeNotApplied, Message: "the doubt was settled as not applied by " + by.By + ": " + by.Reason}
@@ -53,4 +53,9 @@ func resolution(last *events.Record, status events.Status, source string, by eve
 }
 
 // settledByOperator is the result of a command of which nothing is known but that an operator says it was applied.
-var settledByOperator = json.RawMessage(`{"settled_by":"operator"}`)
+func settledByOperator(kind events.Kind) json.RawMessage {
+	if kind == events.NetflixCreate { // the token came with a reply that nobody has
+		return json.RawMessage(`{"token_lost":true,"settled_by":"operator"}`)
+	}
+	return json.RawMessage(`{"settled_by":"operator"}`)
+}

@@ -267,6 +267,30 @@ func TestResultOfAResolvedDoubt(t *testing.T) {
 	}
 }
 
+// The worker that doubts need not be the one that has called.
+func TestResultOfAnInterruptedDoubt(t *testing.T) {
+	for _, c := range []struct {
+		kind       events.Kind
+		data, want string
+	}{
+		{events.Amend, amendLater, `{"scheduled":true,"settled_by":"operator"}`},
+		{events.NetflixCreate, customerC1, `{"token_lost":true,"settled_by":"operator"}`},
+	} {
+		inTimeOf(t, c.kind, false, func(t *testing.T, w *kindWorld) {
+			w.data = c.data
+			w.upstream.script = []reply{{applies: true, took: time.Hour}}
+			delivery := w.send()
+			ctx, die := context.WithTimeout(t.Context(), time.Second)
+			defer die()
+			w.drive(ctx, w.worker("a"), delivery)
+			w.driveToEnd(w.worker("b"), delivery)
+			if got := w.ledger.last(); got.Status != inDoubt || string(got.IfApplied) != c.want {
+				t.Errorf("%s: %s, if applied %s", c.kind, got.Status, got.IfApplied)
+			}
+		})
+	}
+}
+
 // After a doubt these kinds hold their key until somebody says what became of it; the charge kinds go on.
 func TestHoldOfEachKind(t *testing.T) {
 	for _, k := range kindsOfCRM {

@@ -81,6 +81,7 @@ func TestEffectAfterItWasSettled(t *testing.T) {
 		}
 		w.driveToEnd(w.worker("a"), w.send())
 		w.ends(1, started, deferred, started, succeeded) // by reading: all are gone
+		w.check()
 	})
 	inTimeOf(t, events.NetflixSuspend, true, func(t *testing.T, w *kindWorld) {
 		w.waits(30 * time.Second)
@@ -148,11 +149,29 @@ func TestEffectBehindASureFailure(t *testing.T) {
 	})
 }
 
+// A charge that is refused behind an unclear attempt, and is listed still, was refused; the others were taken all the same.
+func TestPartialRefusalBehindAnUnclearAttempt(t *testing.T) {
+	inTimeOf(t, events.NetflixAcknowledge, true, func(t *testing.T, w *kindWorld) {
+		w.waits(10 * time.Second)
+		w.upstream.script = []reply{{err: errUnclear}}
+		w.crm.decline = map[string]string{"I3": "NOT_YOURS"}
+		w.driveToEnd(w.worker("a"), w.send())
+		w.ends(1, started, deferred, started, succeeded)
+		const want = `{"taken":["I1","I2"],"failed":[{"number":"I3","error_code":"NOT_YOURS","error_description":"not taken"}]}`
+		if got := w.ledger.last().Result; string(got) != want {
+			t.Errorf("got %s", got)
+		}
+		w.check()
+	})
+}
+
 // What was done late is why the next attempt is refused: the refusal is no end of the command.
 func TestRefusalForALateEffect(t *testing.T) {
 	for kind, want := range map[events.Kind]string{
 		events.NetflixCreate:  `{"token_lost":true,"settled_by":"read_back"}`,
 		events.NetflixSuspend: `{"settled_by":"read_back"}`,
+
+		events.NetflixAcknowledge: `{"taken":["I1","I2","I3"],"settled_by":"read_back"}`,
 	} {
 		inTimeOf(t, kind, true, func(t *testing.T, w *kindWorld) {
 			w.upstream.onCall = func(ref string) *reply {
@@ -160,6 +179,7 @@ func TestRefusalForALateEffect(t *testing.T) {
 					return &reply{err: errUnclear}
 				}
 				// It comes just before. The lock is held.
+				w.crm.charges = nil
 				state := map[events.Kind]string{events.NetflixCreate: events.NetflixEffective, events.NetflixSuspend: events.NetflixNotEffective}[kind]
 				w.crm.netflix["C-1"] = []events.NetflixSubscription{subscriber("N-1", state)}
 				return &refused

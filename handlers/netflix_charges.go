@@ -128,12 +128,63 @@ func (c *charging) Call(ctx context.Context, try Try) (json.RawMessage, error) {
 		taken = slices.Delete(taken, i, i+1)
 	}
 	switch {
-	case len(failed) > 0 && try.Unsure: // an attempt before may have taken them late, which would be why
-		return nil, asUnknown(refusedCharges(failed, len(c.charges)))
 	case len(taken) == 0:
 		return nil, refusedCharges(failed, len(c.charges))
+	case len(failed) > 0 && try.Unsure:
+		return c.behind(ctx, try, failed)
 	}
 	return json.Marshal(events.NetflixChargesResult{Taken: taken, Failed: failed})
+}
+
+// behind is the result where some charges were taken, and others refused, which may be because an unclear attempt before
+// has taken them late: the list tells.
+func (c *charging) behind(ctx context.Context, try Try, failed []events.FailedCharge) (json.RawMessage, error) {
+	unclear := asUnknown(refusedCharges(failed, len(c.charges)))
+	before := readChargesPlan(try.Plan).Before
+	now, err := c.listed(ctx)
+	if err != nil || before == nil {
+		return nil, unclear
+	}
+	r := events.NetflixChargesResult{}
+	for _, number := range c.numbers() {
+		i := slices.IndexFunc(failed, func(f events.FailedCharge) bool { return f.Number == number })
+		if i < 0 {
+			r.Taken = append(r.Taken, number)
+			continue
+		}
+		switch c.became(number, before, now) {
+		case chargeTaken:
+			r.Taken, r.SettledBy = append(r.Taken, number), "read_back"
+		case chargeUnclear:
+			return nil, unclear
+		default:
+			r.Failed = append(r.Failed, failed[i])
+		}
+	}
+	return json.Marshal(r)
+}
+
+// What reads show of a charge.
+const (
+	chargeClosed  = iota // it could not be taken when it was read before the call
+	chargeTaken          // it was taken since
+	chargeSame           // it was not
+	chargeUnclear        // it changed, and not so
+)
+
+// became says what has become of a charge since it was read before the call.
+func (c *charging) became(number string, before, now map[string]string) int {
+	was, listed := before[number]
+	if !listed || c.Kind != events.NetflixAcknowledge && was != pending {
+		return chargeClosed
+	}
+	switch after, is := now[number]; {
+	case c.isTaken(after, is):
+		return chargeTaken
+	case is && (after == was || c.Kind == events.NetflixAcknowledge):
+		return chargeSame
+	}
+	return chargeUnclear
 }
 
 // told is how many refused charges a message names; the others are in the problems alone.
@@ -173,15 +224,15 @@ func (c *charging) Settle(ctx context.Context, try Try) (Finding, error) {
 	}
 	var open, changed, same []string
 	for _, number := range c.numbers() {
-		before, was := p.Before[number]
-		if !was || c.Kind != events.NetflixAcknowledge && before != pending {
+		is := c.became(number, p.Before, now)
+		if is == chargeClosed {
 			continue
 		}
 		open = append(open, number)
-		switch after, is := now[number]; {
-		case c.isTaken(after, is):
+		switch is {
+		case chargeTaken:
 			changed = append(changed, number)
-		case is && (after == before || c.Kind == events.NetflixAcknowledge):
+		case chargeSame:
 			same = append(same, number)
 		}
 	}

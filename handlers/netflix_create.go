@@ -139,8 +139,3 @@ func (c *creation) Settle(ctx context.Context, try Try) (Finding, error) {
 	}
 	return f, err
 }
-
-// IfApplied is what is known of a subscriber whose token came with a reply that nobody has.
-func (c *creation) IfApplied(Try) (json.RawMessage, error) {
-	return json.Marshal(events.NetflixCreateResult{TokenLost: true, SettledBy: "operator"})
-}

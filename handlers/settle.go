@@ -194,14 +194,12 @@ func (j *Job) doubt(ctx context.Context, record *events.Record, code, message st
 
 // ifApplied is the result that the command gets if an operator settles its doubt as applied.
 func (j *Job) ifApplied(record *events.Record) json.RawMessage {
-	f, ok := j.operation.(foreseer)
-	if !ok {
-		return settledByOperator
+	if failure := j.check(); failure == nil { // it opens the operation, where another worker has called
+		if f, ok := j.operation.(foreseer); ok {
+			if result, err := f.IfApplied(j.try(record.Attempt, planOf(record))); err == nil {
+				return result
+			}
+		}
 	}
-	result, err := f.IfApplied(j.try(record.Attempt, planOf(record)))
-	if err != nil {
-		j.d.Logger.Error("a result cannot be written", "cid", j.cmd.CID, "error", err)
-		return settledByOperator
-	}
-	return result
+	return settledByOperator(j.cmd.Kind)
 }

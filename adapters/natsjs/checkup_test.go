@@ -2,6 +2,7 @@ package natsjs
 
 import (
 	"context"
+	"encoding/json"
 	"encoding/pem"
 	"fmt"
 	"net/http"
@@ -323,22 +324,43 @@ func TestCheckupFindsAPartitionWithoutAnOwner(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := kv.Put(t.Context(), "idle/tvms", nil); err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		for sleep(ctx, time.Second) {
-			_, _ = kv.Put(ctx, "idle/tvms", nil)
+	present := func(value []byte) (stop func()) {
+		if _, err := kv.Put(t.Context(), "idle/tvms", value); err != nil {
+			t.Fatal(err)
 		}
-	}()
-	defer func() { cancel(); <-done }()
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			for sleep(ctx, time.Second) {
+				_, _ = kv.Put(ctx, "idle/tvms", value)
+			}
+		}()
+		return func() { cancel(); <-done }
+	}
 	c.publishRenewal("one", "C-1")
+	stop := present(nil)
 	found := c.find()
+	stop()
 	wantFinding(t, found, checkup.Error, "partition.no_owner", "tvms-0", "1 partition")
 	wantFinding(t, found, checkup.OK, "worker.present", "", "idle (tvms)")
+
+	// A pin is gone with a consumer's leader, until the next delivery: the worker's own word counts.
+	all := WorkerStatus{Upstreams: []UpstreamStatus{{Upstream: events.TVMS}}}
+	for p := range 16 {
+		all.Upstreams[0].Partitions = append(all.Upstreams[0].Partitions, PartitionStatus{Number: p})
+	}
+	value, err := json.Marshal(all)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stop = present(value)
+	defer stop()
+	for _, f := range c.find() {
+		if f.Code == "partition.no_owner" {
+			t.Errorf("found %+v", f)
+		}
+	}
 }
 
 func TestCheckupFindsUndeliveredCommands(t *testing.T) {

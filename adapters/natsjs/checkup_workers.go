@@ -15,28 +15,28 @@ import (
 )
 
 // present is the workers that are there, by the presence bucket.
-func (c *Checkup) present(ctx context.Context) ([]Present, error) {
+func (c *Checkup) present(ctx context.Context) ([]Entry, error) {
 	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
 	entries, err := ReadWorkers(ctx, c.js, c.names)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		return nil, nil
 	}
-	var all []Present
-	for _, e := range entries {
-		all = append(all, e.Present)
-	}
-	return all, err
+	return entries, err
 }
 
 // checkWorkers looks who serves which upstream, and which partitions have commands and no owner. What has none now is
 // looked at again after the time that a takeover takes.
 func (c *Checkup) checkWorkers(ctx context.Context, found *checkup.Found) error {
-	present, err := c.present(ctx)
+	there, err := c.present(ctx)
 	if err != nil {
 		return err
 	}
-	ownerless, waiting, err := c.ownerless(ctx, present)
+	present := make([]Present, len(there))
+	for i, e := range there {
+		present[i] = e.Present
+	}
+	ownerless, waiting, err := c.ownerless(ctx, there)
 	if err != nil {
 		return err
 	}
@@ -44,7 +44,7 @@ func (c *Checkup) checkWorkers(ctx context.Context, found *checkup.Found) error 
 		if !sleep(ctx, 2*(c.topology.settings.PinnedTTL+time.Second)) { // a pause is half of this at least
 			return ctx.Err()
 		}
-		again, _, err := c.ownerless(ctx, present)
+		again, _, err := c.ownerless(ctx, there)
 		if err != nil {
 			return err
 		}
@@ -59,10 +59,10 @@ func (c *Checkup) checkWorkers(ctx context.Context, found *checkup.Found) error 
 	return nil
 }
 
-// ownerless lists the consumers of upstreams that somebody serves which could deliver something and have no pinned
-// client, and counts by upstream what waits. Where all is delivered, or the window is full, a consumer whose leader has
-// changed has no pin until it delivers again, and all is well.
-func (c *Checkup) ownerless(ctx context.Context, present []Present) (names []string, waiting map[events.Upstream]uint64, err error) {
+// ownerless lists the consumers of upstreams that somebody serves which have something to do, no pinned client, and no
+// worker that says it takes them; and counts by upstream what waits. Where all is delivered, a consumer whose leader has
+// changed has no pin until it delivers again.
+func (c *Checkup) ownerless(ctx context.Context, there []Entry) (names []string, waiting map[events.Upstream]uint64, err error) {
 	s, err := c.stream(ctx, c.names.Commands())
 	if s == nil || err != nil {
 		return nil, nil, err
@@ -79,10 +79,10 @@ func (c *Checkup) ownerless(ctx context.Context, present []Present) (names []str
 				continue
 			}
 			waiting[u] += info.NumPending + uint64(info.NumAckPending) //nolint:gosec // never negative
-			if info.NumPending == 0 || info.NumAckPending >= info.Config.MaxAckPending || len(Serving(present, u)) == 0 {
-				continue
-			}
-			if !slices.ContainsFunc(info.PriorityGroups, func(g jetstream.PriorityGroupState) bool { return g.PinnedClientID != "" }) {
+			pinned := slices.ContainsFunc(info.PriorityGroups, func(g jetstream.PriorityGroupState) bool { return g.PinnedClientID != "" })
+			serves := func(e Entry) bool { return slices.Contains(e.Upstreams, u) }
+			takes := func(e Entry) bool { return e.Status.takes(u, p) }
+			if !pinned && slices.ContainsFunc(there, serves) && !slices.ContainsFunc(there, takes) {
 				names = append(names, info.Name)
 			}
 		}

@@ -26,6 +26,15 @@ type WorkerStatus struct {
 	Upstreams []UpstreamStatus `json:"upstreams"`
 }
 
+// takes reports whether the worker says that it takes the commands of a partition.
+func (s *WorkerStatus) takes(u events.Upstream, partition int) bool {
+	return s != nil && slices.ContainsFunc(s.Upstreams, func(told UpstreamStatus) bool {
+		return told.Upstream == u && slices.ContainsFunc(told.Partitions, func(p PartitionStatus) bool {
+			return p.Number == partition && p.Failed == ""
+		})
+	})
+}
+
 // UpstreamStatus is how things stand with one upstream in one worker.
 type UpstreamStatus struct {
 	Upstream    events.Upstream   `json:"upstream"`

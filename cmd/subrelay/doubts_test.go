@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"subrelay/adapters/sandbox"
 	"subrelay/events"
 )
 
@@ -89,6 +90,8 @@ func TestRedriveOfAnotherCommandStream(t *testing.T) {
 	r := withStreams(t)
 	stop := r.work()
 	cid := r.doubtful("C-1", "one", false)
+	r.fails("C-3", sandbox.Refusal)
+	r.publish("C-3", "two", exitRejected)
 	stop()
 	js := r.client().js
 	s, err := js.Stream(t.Context(), "SUBRELAY_COMMANDS")
@@ -106,7 +109,8 @@ func TestRedriveOfAnotherCommandStream(t *testing.T) {
 	r.run("publish", "renew", "--customer", "C-2", "--months", "1", "--id", "other", "--source", "billing").want(t, exitDone, "seq 1", "")
 	r.run("doubts", "resolve", cid, "--not-applied", "--by", "anna", "--reason", "unchanged", "--redrive", "--yes").
 		want(t, exitError, "", "command 1 is another one now, other from billing")
-	r.run("dead", "redrive", "1", "--yes").want(t, exitError, "", "")
+	r.run("publish", "renew", "--customer", "C-4", "--months", "1", "--id", "another", "--source", "billing").want(t, exitDone, "seq 2", "")
+	r.run("dead", "redrive", "2", "--yes").want(t, exitError, "", "command 2 is another one now, another from billing")
 	if got := r.status(cid); got != "in_doubt" {
 		t.Errorf("it is %s", got)
 	}

@@ -382,7 +382,22 @@ func TestCheck(t *testing.T) {
 		}, history.Report{Commands: 1, Succeeded: 1, Calls: 1, Effects: 1}, nil},
 		{"an effect after it was settled, and another", func(s *scene) {
 			s.renew("a").record(events.Started, 1).settled(1).applied(1).record(events.Started, 2).applied(2).record(events.Succeeded, 2)
-		}, history.Report{Commands: 1, Succeeded: 1, Calls: 2, Effects: 2, DoubleEffects: 1, DeniedEffects: 1}, []string{"denied_effect a:", "double_effect a:"}},
+		}, history.Report{Commands: 1, Succeeded: 1, Calls: 2, Effects: 2, DoubleEffects: 1}, []string{"double_effect a:"}},
+		{"an effect after it was settled, behind a failure that was sure", func(s *scene) {
+			s.renew("a").record(events.Started, 1).settled(1).record(events.Started, 2).record(events.Deferred, 2).applied(1).record(events.Succeeded, 2)
+		}, history.Report{Commands: 1, Succeeded: 1, Calls: 1, Effects: 1}, nil},
+		{"a doubt of what was settled, behind a failure that was sure", func(s *scene) {
+			s.renew("a").record(events.Started, 1).settled(1).record(events.Started, 2).record(events.Deferred, 2).doubted(2)
+		}, history.Report{Commands: 1, InDoubt: 1}, nil},
+		{"an effect after it was settled, for which the next is refused", func(s *scene) {
+			s.renew("a").record(events.Started, 1).settled(1).record(events.Started, 2).applied(1).record(events.Succeeded, 2)
+		}, history.Report{Commands: 1, Succeeded: 1, Calls: 1, Effects: 1}, nil},
+		{"an effect after it was settled, and denied", func(s *scene) {
+			s.renew("a").record(events.Started, 1).settled(1).record(events.Started, 2).applied(1).record(events.Rejected, 2).letter(events.DeadRefused)
+		}, history.Report{Commands: 1, Rejected: 1, Calls: 1, Effects: 1, DeniedEffects: 1}, []string{"denied_effect a:"}},
+		{"an effect of what was surely none, behind what was settled", func(s *scene) {
+			s.renew("a").record(events.Started, 1).settled(1).record(events.Started, 2).record(events.Deferred, 2).applied(2).record(events.Succeeded, 2)
+		}, history.Report{Commands: 1, Succeeded: 1, Calls: 1, Effects: 1, DeniedEffects: 1}, []string{"denied_effect a:"}},
 		{"a success behind what was known", func(s *scene) {
 			s.renew("a").record(events.Started, 1).record(events.Deferred, 1).applied(1).record(events.Succeeded, 1)
 		}, history.Report{Commands: 1, Succeeded: 1, Calls: 1, Effects: 1, DeniedEffects: 1, BadRecords: 1}, []string{"bad_record a:", "denied_effect a:"}},

@@ -78,8 +78,8 @@ func (c *checker) checkRecords(l *life) {
 		case final:
 			c.found(FinalTwice, l, "the record %d, %s of attempt %d, is behind a final one", r.Seq, r.Status, r.Attempt)
 		case r.Status == events.InDoubt:
-			c.checkDoubt(l, before, r)
-		case !follows(before, r) && !c.corrects(l, before, r):
+			c.checkDoubt(l, i)
+		case !follows(before, r) && !c.corrects(l, i):
 			c.found(BadRecord, l, "the record %d, %s of attempt %d, follows %s", r.Seq, r.Status, r.Attempt, describe(before))
 		}
 		if r.Command.Key != l.Key || r.Command.Kind != l.Kind || r.Upstream != l.Upstream {
@@ -119,26 +119,40 @@ func follows(before, r *events.Record) bool {
 	return false
 }
 
-// corrects reports whether r is a success behind "deferred" of its attempt or a later one. Of a kind under a reference
-// it is the success of a repetition: the worker that deferred knew only of its own call. Of any other, the attempt was
-// settled as not applied, and a look before the next one has found that its effect has come since.
-func (c *checker) corrects(l *life, before, r *events.Record) bool {
-	if isSettled(before) && r.Status == events.Succeeded && r.Attempt == before.Attempt {
+// corrects reports whether the i-th record is a success behind "deferred" of its attempt or a later one. Of a kind under a
+// reference it is the success of a repetition: the worker that deferred knew only of its own call. Of any other, an
+// attempt before was settled as not applied, and a look before the next one has found that its effect has come since.
+func (c *checker) corrects(l *life, i int) bool {
+	if i == 0 || l.records[i-1].Status != events.Deferred || l.records[i].Status != events.Succeeded {
+		return false
+	}
+	before, r := &l.records[i-1], &l.records[i]
+	if l.unsure(i) && r.Attempt == before.Attempt {
 		return true
 	}
-	return c.spec(l.Kind).Referenced && before != nil && before.Status == events.Deferred && r.Status == events.Succeeded && r.Attempt >= 1 && r.Attempt <= before.Attempt
+	return c.spec(l.Kind).Referenced && r.Attempt >= 1 && r.Attempt <= before.Attempt
 }
 
 // isSettled reports whether a record says that an unclear attempt was settled as not applied.
 func isSettled(r *events.Record) bool {
-	return r != nil && r.Status == events.Deferred && r.Error != nil && r.Error.Code == events.CodeNotApplied
+	return r.Status == events.Deferred && r.Error != nil && r.Error.Code == events.CodeNotApplied
 }
 
-// checkDoubt checks that a doubt is justified: a call may have gone out, it says why nothing could tell, and it was
-// copied to the dead letters, where somebody will look at it.
-func (c *checker) checkDoubt(l *life, before, doubt *events.Record) {
+// unsure reports whether an attempt was settled as not applied before the i-th record: its effect may still come.
+func (l *life) unsure(i int) bool {
+	return slices.ContainsFunc(l.records[:i], func(r events.Record) bool { return isSettled(&r) })
+}
+
+// checkDoubt checks that a doubt, the i-th record, is justified: a call may have gone out, it says why nothing could tell,
+// and it was copied to the dead letters, where somebody will look at it.
+func (c *checker) checkDoubt(l *life, i int) {
+	doubt := &l.records[i]
+	var before *events.Record
+	if i > 0 {
+		before = &l.records[i-1]
+	}
 	switch {
-	case before == nil || before.Status != events.Started && !isSettled(before) || before.Attempt != doubt.Attempt:
+	case before == nil || before.Attempt != doubt.Attempt || before.Status != events.Started && (before.Status != events.Deferred || !l.unsure(i)):
 		c.found(BadDoubt, l, "attempt %d is in doubt behind %s", doubt.Attempt, describe(before))
 	case doubt.Error == nil || doubt.Error.Code == "":
 		c.found(BadDoubt, l, "attempt %d is in doubt without a reason", doubt.Attempt)
@@ -173,16 +187,13 @@ func (c *checker) checkEffects(l *life, status events.Status) {
 	}
 }
 
-// corrected reports whether another look behind an attempt that was settled as not applied has found more: its effect, or
-// a doubt.
+// corrected reports whether an attempt that was settled as not applied was looked at again, and the command came to agree
+// with an effect of it: a success, or a doubt.
 func (l *life) corrected(attempt int) bool {
-	for i := 1; i < len(l.records); i++ {
-		before, r := &l.records[i-1], &l.records[i]
-		if isSettled(before) && before.Attempt == attempt && r.Attempt == attempt && (r.Status == events.Succeeded || r.Status == events.InDoubt) {
-			return true
-		}
-	}
-	return false
+	i := slices.IndexFunc(l.records, func(r events.Record) bool { return isSettled(&r) && r.Attempt == attempt })
+	return i >= 0 && slices.ContainsFunc(l.records[i:], func(r events.Record) bool {
+		return r.Status == events.Succeeded || r.Status == events.InDoubt
+	})
 }
 
 // admits reports whether a command of a kind under a reference ends so that an effect of any attempt agrees with it.
