@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptrace"
 	"runtime"
 	"strings"
 	"syscall"
@@ -52,12 +53,21 @@ func TestAReplyIsToTheRequest(t *testing.T) {
 		}
 	})
 	t.Run("a reply before the request", func(t *testing.T) {
-		g := newGuard(t, Settings{})
-		_, err := g.Do(t.Context(), post(t, "http://"+speak(t, func(c net.Conn) {
+		g, taken := newGuard(t, Settings{}), make(chan struct{})
+		req := post(t, "http://"+speak(t, func(c net.Conn) {
+			<-taken
 			io.WriteString(c, reply200+"early")
 			io.Copy(io.Discard, c)
-		})))
-		if err == nil { // it may be that it is not even sent; never may it be taken for done
+		}))
+		// It is read between the moment when the call takes the connection and its first byte. What comes later, but was
+		// not asked for, nobody can tell from an answer.
+		ctx := httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{GotConn: func(info httptrace.GotConnInfo) {
+			close(taken)
+			for m := info.Conn.(*meter); m.heard.Load() == unheard; {
+				runtime.Gosched()
+			}
+		}})
+		if _, err := g.Do(ctx, req.WithContext(ctx)); err == nil { // it may be that it is not even sent; never may it be taken for done
 			t.Error("it was taken for the answer")
 		}
 	})
