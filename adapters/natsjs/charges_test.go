@@ -191,17 +191,19 @@ func TestChargesOutlastTheBroker(t *testing.T) {
 	b, js, l := ledgerFixture(t)
 	c := NewCharges(l)
 	mustPublish(t, c, charge("1", "c", "PENDING"), true)
+	before := js.Conn().Stats().Reconnects
 	b.stop()
 	b.start()
-	eventuallyConnected(t, js)
+	eventuallyConnected(t, js, before)
 	mustPublish(t, c, charge("1", "c", "PENDING"), false)
 	mustPublish(t, c, charge("2", "c", "PENDING"), true)
 }
 
-func eventuallyConnected(t *testing.T, js jetstream.JetStream) {
+// eventuallyConnected waits until the client has connected again: at first it may not have noticed that it must.
+func eventuallyConnected(t *testing.T, js jetstream.JetStream, before uint64) {
 	t.Helper()
 	limit := time.After(20 * time.Second)
-	for js.Conn().Status() != nats.CONNECTED {
+	for js.Conn().Stats().Reconnects == before || js.Conn().Status() != nats.CONNECTED {
 		select {
 		case <-limit:
 			t.Fatal("no connection")
