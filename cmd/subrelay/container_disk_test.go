@@ -140,8 +140,8 @@ func TestContainerServerThatHangs(t *testing.T) {
 	}
 	for name, serve := range map[string]string{
 		"not enabled":     says("JetStream not enabled (10076)"),
-		"unable to write": says("JetStream stream 'A > B' is not current: stream write error: read-only file system"),
-		"mute":            `sleep 1000 | nc -l -p 8222`,
+		"unable to write": says("JetStream stream A is not current: stream write error: read-only file system"),
+		"mute":            `nc -l -p 8222 -e sleep 1000`,
 	} {
 		request := in.request("nats-1")
 		request.Cmd = []string{"sh", "-c", "trap : TERM; trap 'exit 3' QUIT; (" + serve + ") & while :; do wait; done"}
