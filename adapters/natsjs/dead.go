@@ -172,7 +172,11 @@ func alreadyClosed(seq uint64, c *Closing) error {
 
 // closing is the newest closing of a command's dead letters, nil where there is none.
 func (d *DeadLetters) closing(ctx context.Context, seq uint64) (*Closing, error) {
-	msg, err := lastMessage(ctx, d.js, d.settings.PublishTimeout, d.settings.Names.DeadLetters(), d.settings.Names.DeadClosed(seq))
+	stream, err := d.stream(ctx)
+	if err != nil {
+		return nil, err
+	}
+	msg, err := d.last(ctx, stream, d.settings.Names.DeadClosed(seq))
 	if msg == nil || err != nil {
 		return nil, err
 	}
@@ -186,22 +190,4 @@ func readClosing(seq uint64, at time.Time, data []byte) (Closing, error) {
 		return c, unwritable(fmt.Sprintf("closing %d of the dead letters cannot be read", seq), err)
 	}
 	return c, nil
-}
-
-// lastMessage is the newest message on filter, nil where there is none.
-func lastMessage(ctx context.Context, js jetstream.JetStream, timeout time.Duration, stream, filter string) (*jetstream.RawStreamMsg, error) {
-	ctx, cancel := context.WithTimeout(ctx, timeout)
-	defer cancel()
-	s, err := js.Stream(ctx, stream)
-	if err != nil {
-		return nil, storageError("find stream "+stream, err)
-	}
-	msg, err := s.GetLastMsgForSubject(ctx, filter)
-	if errors.Is(err, jetstream.ErrMsgNotFound) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, storageError("read "+stream, err)
-	}
-	return msg, nil
 }

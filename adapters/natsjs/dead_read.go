@@ -141,8 +141,11 @@ func (d *DeadLetters) get(ctx context.Context, seq uint64) (letters []Letter, cl
 	}
 	for subject := range info.State.Subjects {
 		m, err := d.last(ctx, stream, subject)
-		if m == nil || err != nil {
+		switch {
+		case err != nil:
 			return nil, nil, err
+		case m == nil: // it is too old by now, or damaged
+			continue
 		}
 		l, err := d.readLetter(Message{Seq: m.Sequence, Time: m.Time, Subject: m.Subject, Header: m.Header, Data: m.Data})
 		if err != nil {

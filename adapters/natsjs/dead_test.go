@@ -1,6 +1,7 @@
 package natsjs
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/textproto"
@@ -422,5 +423,25 @@ func TestDeadListErrors(t *testing.T) {
 	stop := errors.New("enough")
 	if err := d.List(t.Context(), DeadQuery{}, func(Letter) error { return stop }); !errors.Is(err, stop) {
 		t.Errorf("got %v", err)
+	}
+}
+
+// forgetful finds no message, as a stream does whose messages have become too old since they were listed.
+type forgetful struct{ jetstream.Stream }
+
+func (forgetful) GetLastMsgForSubject(context.Context, string) (*jetstream.RawStreamMsg, error) {
+	return nil, jetstream.ErrMsgNotFound
+}
+
+func TestDeadCloseOfWhatHasJustGone(t *testing.T) {
+	_, _, d := deadFixture(t)
+	mustPut(t, d, deadLetter(7, events.DeadInvalid))
+	stream, err := d.stream(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.found = forgetful{stream}
+	if err := d.Close(t.Context(), 7, "ann", "seen"); events.KindOf(err) != events.Refused || events.AsError(err).Code != CodeNotFound {
+		t.Errorf("got %v, want Refused, %s", err, CodeNotFound)
 	}
 }

@@ -69,7 +69,7 @@ func TestCRMCOMFaults(t *testing.T) {
 			if err := c.Faults().Next(fault); err != nil {
 				t.Fatal(err)
 			}
-			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 			if doc.Kind == sandbox.Hang || doc.Kind == sandbox.HangAfter {
 				ctx, cancel = context.WithTimeout(t.Context(), 100*time.Millisecond)
 			}

@@ -60,7 +60,7 @@ func TestFaults(t *testing.T) {
 			if err := u.Faults().Next(tc.fault); err != nil {
 				t.Fatal(err)
 			}
-			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 			if tc.fault.Kind == sandbox.Hang || tc.fault.Kind == sandbox.HangAfter {
 				ctx, cancel = context.WithTimeout(t.Context(), 100*time.Millisecond)
 			}
