@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -63,32 +62,34 @@ func (c *NetflixCharge) Event(source string) (event.Event, error) {
 		return event.Event{}, fmt.Errorf("charge %.100q: its customer: %w", c.Number, err)
 	}
 	status, data := ChargeStatus(c.ChargeStatus), *c
-	if i := slices.IndexFunc(ChargeStates(), func(s string) bool { return ChargeStatus(s) == status }); i >= 0 {
-		data.ChargeStatus = ChargeStates()[i]
+	for _, state := range ChargeStates() {
+		if ChargeStatus(state) == status {
+			data.ChargeStatus = state
+		}
 	}
 	e := event.New()
 	e.SetID(c.Number + "." + status)
 	e.SetSource(source)
 	e.SetType(ChargeType(status))
 	e.SetSubject(c.BillingSystemCustomerIdentifier)
-	if t := c.since(status); t != nil {
+	if t := data.since(); t != nil {
 		e.SetTime(*t)
 	}
 	return e, e.SetData(event.ApplicationJSON, data)
 }
 
 // since is when the charge came into its state, nil where that is not known.
-func (c *NetflixCharge) since(status string) *time.Time {
-	switch status {
-	case ChargeStatus(ChargePending):
+func (c *NetflixCharge) since() *time.Time {
+	switch c.ChargeStatus {
+	case ChargePending:
 		return c.ReceivedOn
-	case ChargeStatus(ChargeApproved):
+	case ChargeApproved:
 		return c.SetAsApprovedOn
-	case ChargeStatus(ChargeDeclined):
+	case ChargeDeclined:
 		return c.SetAsDeclinedOn
-	case ChargeStatus(ChargeBadRequest):
+	case ChargeBadRequest:
 		return c.SetAsBadRequestOn
-	case ChargeStatus(ChargeRejected):
+	case ChargeRejected:
 		return c.SetAsRejectedRequestOn
 	}
 	return nil

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"math"
 	"strconv"
+	"strings"
 )
 
 // unmarshal is json.Unmarshal that takes integers as JSON Schema does, in whatever spelling: 3.0 and 0.3e1 are 3.
@@ -32,7 +33,7 @@ func plainIntegers(raw []byte) []byte {
 			i = endOfQuoted(raw, i+1) - 1
 		case c == '-' || '0' <= c && c <= '9':
 			end := i + 1
-			for end < len(raw) && bytes.IndexByte([]byte("0123456789.eE+-"), raw[end]) >= 0 {
+			for end < len(raw) && strings.IndexByte("0123456789.eE+-", raw[end]) >= 0 {
 				end++
 			}
 			if plain, ok := plainInteger(string(raw[i:end])); ok {

@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"slices"
 	"strconv"
+	"strings"
 	"unicode/utf8"
 )
 
@@ -149,7 +150,7 @@ func valueOf(raw []byte, n naming) (begin, end int, ok bool) {
 const blank = " \t\n\f\r"
 
 func skip(raw []byte, i int, chars string) int {
-	for i < len(raw) && bytes.IndexByte([]byte(chars), raw[i]) >= 0 {
+	for i < len(raw) && strings.IndexByte(chars, raw[i]) >= 0 {
 		i++
 	}
 	return i

@@ -16,7 +16,7 @@ type OpenMembers map[string]json.RawMessage
 // AppendTo adds the members to an object in JSON, which has none of their names, in the order of these.
 func (m OpenMembers) AppendTo(object []byte) ([]byte, error) {
 	for _, name := range slices.Sorted(maps.Keys(m)) {
-		member, err := plainJSON(map[string]json.RawMessage{name: m[name]})
+		member, err := PlainJSON(map[string]json.RawMessage{name: m[name]})
 		if err != nil {
 			return nil, err
 		}
@@ -56,15 +56,15 @@ func readOpen(raw []byte, known any) (more OpenMembers, err error) {
 
 // writeOpen is the JSON of known, a struct, with further members behind its own.
 func writeOpen(known any, more OpenMembers) ([]byte, error) {
-	object, err := plainJSON(known)
+	object, err := PlainJSON(known)
 	if err != nil {
 		return nil, err
 	}
 	return more.AppendTo(object)
 }
 
-// plainJSON leaves it to whoever writes the whole whether "<", ">" and "&" are escaped.
-func plainJSON(value any) ([]byte, error) {
+// PlainJSON is the JSON of value. It leaves it to whoever writes the whole whether "<", ">" and "&" are escaped.
+func PlainJSON(value any) ([]byte, error) {
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
 	enc.SetEscapeHTML(false)

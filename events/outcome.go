@@ -87,6 +87,12 @@ type Outcome struct {
 	Source string `json:"-"`
 }
 
+// NotApplied reports whether the record says that an unclear attempt was settled as having changed nothing: what it called
+// may have its effect later still.
+func (o *Outcome) NotApplied() bool {
+	return o.Status == Deferred && o.Error != nil && o.Error.Code == CodeNotApplied
+}
+
 // EventID is the id of the outcome's event, "<cid>.<status>.<attempt>".
 func (o *Outcome) EventID() string {
 	return o.Command.CID + "." + string(o.Status) + "." + strconv.Itoa(o.Attempt)

@@ -99,7 +99,7 @@ func (j *Job) try(number int, plan json.RawMessage) Try {
 			if current = planOf(r); !t.Unsure && current != nil {
 				t.Last = current
 			}
-		case r.Status == events.Deferred && r.Error != nil && r.Error.Code == events.CodeNotApplied:
+		case r.NotApplied():
 			t.Last, t.Unsure = current, true
 		}
 	}

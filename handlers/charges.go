@@ -158,7 +158,7 @@ func (f *ChargeFeed) publish(ctx context.Context, charges []events.NetflixCharge
 		}
 		stored, err := f.Publisher.Publish(ctx, c)
 		switch {
-		case events.KindOf(err) == events.Refused && err != nil:
+		case events.KindOf(err) == events.Refused:
 			f.Logger.Error("a Netflix charge can never be published", "number", bounded(c.Number), "status", bounded(state.status), "error", err)
 			f.Observer.ChargeSkipped()
 		case err != nil:

@@ -61,7 +61,7 @@ type start struct {
 	token  string
 	ready  time.Time     // not to be settled before: the call may still be under way
 	called time.Time     // when, at the latest, the call began
-	readAt time.Time     // when to read next
+	readAt time.Time     // when to settle next
 	reads  int           // tries to settle in a row that have shown nothing
 	seen   bool          // the upstream has said that it knows the attempt's reference
 	mark   time.Duration // reading of ClosedFor when settling began

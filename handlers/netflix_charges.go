@@ -24,9 +24,6 @@ type NetflixCharges struct {
 	GiveUp      time.Duration
 }
 
-// pending is the status of a charge that Netflix has not processed yet.
-const pending = "PENDING"
-
 // Spec names the kind and its upstream.
 func (f NetflixCharges) Spec() events.Spec { return specOf(f.Kind) }
 
@@ -77,7 +74,7 @@ type chargesPlan struct {
 // Plan reads the list. Behind an unclear attempt its own view of the list stays that from before: what has been taken
 // since, the command may have taken itself.
 func (c *charging) Plan(ctx context.Context, try Try) (json.RawMessage, error) {
-	if try.Unsure && readChargesPlan(try.Last).Before != nil {
+	if try.Unsure && readPlan[chargesPlan](try.Last).Before != nil {
 		return try.Last, nil
 	}
 	before, err := c.listed(ctx)
@@ -85,15 +82,6 @@ func (c *charging) Plan(ctx context.Context, try Try) (json.RawMessage, error) {
 		return nil, err
 	}
 	return json.Marshal(chargesPlan{Before: before})
-}
-
-// readChargesPlan reads a plan; one without a state from before is the zero one.
-func readChargesPlan(raw json.RawMessage) chargesPlan {
-	var p chargesPlan
-	if json.Unmarshal(raw, &p) != nil {
-		return chargesPlan{}
-	}
-	return p
 }
 
 // listed is the status of each charge that is still listed.
@@ -140,7 +128,7 @@ func (c *charging) Call(ctx context.Context, try Try) (json.RawMessage, error) {
 // has taken them late: the list tells.
 func (c *charging) behind(ctx context.Context, try Try, failed []events.FailedCharge) (json.RawMessage, error) {
 	unclear := asUnknown(refusedCharges(failed, len(c.charges)))
-	before := readChargesPlan(try.Plan).Before
+	before := readPlan[chargesPlan](try.Plan).Before
 	now, err := c.listed(ctx)
 	if err != nil || before == nil {
 		return nil, unclear
@@ -175,7 +163,7 @@ const (
 // became says what has become of a charge since it was read before the call.
 func (c *charging) became(number string, before, now map[string]string) int {
 	was, listed := before[number]
-	if !listed || c.Kind != events.NetflixAcknowledge && was != pending {
+	if !listed || c.Kind != events.NetflixAcknowledge && was != events.ChargePending {
 		return chargeClosed
 	}
 	switch after, is := now[number]; {
@@ -214,7 +202,7 @@ func refusedCharges(failed []events.FailedCharge, of int) *events.Error {
 // Settle looks what has become of those charges that the call could change: to acknowledge, all that were listed; to
 // accept or decline, those that were pending. All or none must have changed.
 func (c *charging) Settle(ctx context.Context, try Try) (Finding, error) {
-	p := readChargesPlan(try.Plan)
+	p := readPlan[chargesPlan](try.Plan)
 	if p.Before == nil {
 		return nothingBefore, nil
 	}

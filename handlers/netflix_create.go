@@ -80,19 +80,10 @@ func readNetflix(ctx context.Context, r NetflixReader, customer string) ([]netfl
 	return out, nil
 }
 
-// readNetflixPlan reads a plan; one without a state from before is the zero one.
-func readNetflixPlan(raw json.RawMessage) netflixPlan {
-	var p netflixPlan
-	if json.Unmarshal(raw, &p) != nil {
-		return netflixPlan{}
-	}
-	return p
-}
-
 // readNetflixBefore reads a customer's subscriptions before a call. Behind an unclear attempt they must be as they were.
 func readNetflixBefore(ctx context.Context, r NetflixReader, customer string, try Try) ([]netflixView, error) {
 	before, err := readNetflix(ctx, r, customer)
-	if last := readNetflixPlan(try.Last); err == nil && try.Unsure && last.Before != nil && !maps.Equal(viewsOf(last.Before), viewsOf(before)) {
+	if last := readPlan[netflixPlan](try.Last); err == nil && try.Unsure && last.Before != nil && !maps.Equal(multiset(last.Before), multiset(before)) {
 		return nil, errMoved("the subscriptions were " + describeStates(last.Before) + " and are " + describeStates(before))
 	}
 	return before, err
@@ -120,7 +111,7 @@ func (c *creation) Call(ctx context.Context, _ Try) (json.RawMessage, error) {
 // Settle looks whether the customer, who had no subscription, has one now. The token that came with it is lost: nothing
 // reads it back. Where the customer had one before, the upstream may have made another token for it, and nothing tells.
 func (c *creation) Settle(ctx context.Context, try Try) (Finding, error) {
-	p := readNetflixPlan(try.Plan)
+	p := readPlan[netflixPlan](try.Plan)
 	if p.Before == nil {
 		return nothingBefore, nil
 	}

@@ -76,7 +76,7 @@ func (s *stateSetting) Call(ctx context.Context, _ Try) (json.RawMessage, error)
 // Settle compares the present states with those before and the target, exactly. Where the target was the state already,
 // nothing can have changed.
 func (s *stateSetting) Settle(ctx context.Context, try Try) (Finding, error) {
-	p := readNetflixPlan(try.Plan)
+	p := readPlan[netflixPlan](try.Plan)
 	if p.Before == nil || p.Target == "" {
 		return nothingBefore, nil
 	}
@@ -88,7 +88,7 @@ func (s *stateSetting) Settle(ctx context.Context, try Try) (Finding, error) {
 	f := Finding{Detail: fmt.Sprintf("%s before, target %s, read back %s", describeStates(p.Before), p.Target, describeStates(now))}
 	switch {
 	case len(target) == 0: // no subscription that could get the state
-	case maps.Equal(viewsOf(now), viewsOf(p.Before)):
+	case maps.Equal(multiset(now), multiset(p.Before)):
 		f.Verdict = Unchanged
 	case !maps.Equal(before, target) && maps.Equal(states(now, ""), target):
 		f.Verdict = Applied
@@ -108,14 +108,6 @@ func states(views []netflixView, as string) map[netflixView]int {
 			v.State = as
 		}
 		out[netflixView{Number: v.Number, State: v.State}]++
-	}
-	return out
-}
-
-func viewsOf(views []netflixView) map[netflixView]int {
-	out := map[netflixView]int{}
-	for _, v := range views {
-		out[v]++
 	}
 	return out
 }

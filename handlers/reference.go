@@ -82,17 +82,9 @@ func (a *action) Plan(ctx context.Context, try Try) (json.RawMessage, error) {
 	return plan, err
 }
 
-func readActionPlan(raw json.RawMessage) actionPlan {
-	var p actionPlan
-	if json.Unmarshal(raw, &p) != nil { // a start of a version or setting without a plan
-		return actionPlan{}
-	}
-	return p
-}
-
 // referenceOf is the reference of a plan, or, where it has none, that of the present settings.
 func (a *action) referenceOf(plan json.RawMessage) string {
-	return cmp.Or(readActionPlan(plan).Reference, a.reference())
+	return cmp.Or(readPlan[actionPlan](plan).Reference, a.reference())
 }
 
 // Call sends the action.
@@ -117,17 +109,15 @@ func (a *action) doubted(ctx context.Context, try Try, r events.ActionResult, re
 	case err == nil && finding.Verdict == Unchanged:
 		return nil, refusal
 	}
-	unclear := *refusal
-	unclear.Kind = events.Unknown
-	return nil, &unclear
+	return nil, asUnknown(refusal)
 }
 
 // plansOf is the plans by which an attempt is judged: its own, and that of an unclear one before it, whose effect its own
 // read may have shown already.
 func plansOf(try Try) []actionPlan {
-	plans := []actionPlan{readActionPlan(try.Plan)}
+	plans := []actionPlan{readPlan[actionPlan](try.Plan)}
 	if try.Unsure {
-		plans = append(plans, readActionPlan(try.Last))
+		plans = append(plans, readPlan[actionPlan](try.Last))
 	}
 	return plans
 }
@@ -154,7 +144,7 @@ func (a *action) result(r events.ActionResult, settledBy string) (json.RawMessag
 
 // IfApplied is what is known before any reply.
 func (a *action) IfApplied(try Try) (json.RawMessage, error) {
-	return a.result(events.ActionResult{Reference: readActionPlan(try.Plan).Reference}, "operator")
+	return a.result(events.ActionResult{Reference: readPlan[actionPlan](try.Plan).Reference}, "operator")
 }
 
 // Settle sends the action again, under the reference of the attempt: the settings may have changed since, or those of the

@@ -36,10 +36,7 @@ func (f Renew) Spec() events.Spec { return specOf(events.Renew) }
 
 // Settling is by read-back, or impossible.
 func (f Renew) Settling() Settling {
-	if f.Reader == nil {
-		return Settling{}
-	}
-	return Settling{Means: true, After: f.SettleAfter, GiveUp: f.GiveUp}
+	return settlingByRead(f.Reader != nil, f.SettleAfter, f.GiveUp)
 }
 
 // Open reads the data and checks that the command's subject names the customer.
@@ -84,9 +81,9 @@ func (r renewal) Call(ctx context.Context, try Try) (json.RawMessage, error) {
 // Settle compares the present expiry date with the one before and the target, exactly. Where TVMS counts month ends
 // otherwise than events.AddMonths, neither matches, and the verdict is Unclear.
 func (r renewal) Settle(ctx context.Context, try Try) (Finding, error) {
-	var p renewPlan
-	if err := json.Unmarshal(try.Plan, &p); err != nil || p.Target.IsZero() {
-		return Finding{Detail: "no state was read before the call"}, nil
+	p := readPlan[renewPlan](try.Plan)
+	if p.Target.IsZero() {
+		return nothingBefore, nil
 	}
 	now, err := r.Reader.Expiry(ctx, r.data)
 	if err != nil {

@@ -100,9 +100,6 @@ func (c *change) foresee(before []events.SubscribedService) (*target, string) {
 		return nil, why
 	}
 	counts := map[events.ServiceIdentifier]int{}
-	for _, p := range c.products() {
-		counts[p] = 0
-	}
 	leaves := map[string]int{}
 	for i := range before {
 		s := &before[i]
@@ -172,11 +169,11 @@ func occurrences(products []events.ServiceIdentifier, p events.ServiceIdentifier
 // productOf is the product among those of the command that the service is of; nil where it is of none. why says why
 // that cannot be told.
 func (c *change) productOf(s *events.SubscribedService) (found *events.ServiceIdentifier, why string) {
-	for _, p := range c.products() {
+	for _, p := range slices.Concat(c.add, c.remove) {
 		switch same, known := names(p, s.Product); {
 		case !known:
 			return nil, fmt.Sprintf("a product on the subscription shows no %s, by which the command names products", memberOf(p))
-		case same && found != nil:
+		case same && found != nil && *found != p:
 			return nil, whyAmbiguous
 		case same:
 			found = &p
@@ -259,10 +256,10 @@ func isSwapped(services []events.SubscribedService, id string) bool {
 	return found
 }
 
-func multiset(services []events.SubscribedService) map[events.SubscribedService]int {
-	out := make(map[events.SubscribedService]int, len(services))
-	for _, s := range services {
-		out[s]++
+func multiset[T comparable](list []T) map[T]int {
+	out := make(map[T]int, len(list))
+	for _, one := range list {
+		out[one]++
 	}
 	return out
 }

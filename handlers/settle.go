@@ -173,6 +173,14 @@ func planOf(record *events.Record) json.RawMessage {
 	return record.Start.Settle
 }
 
+// readPlan reads what Operation.Plan answered; a start of a version or setting without a plan has the zero one.
+func readPlan[T any](raw json.RawMessage) (plan T) {
+	if json.Unmarshal(raw, &plan) != nil {
+		return *new(T)
+	}
+	return plan
+}
+
 // doubt records that nobody can tell. The command is copied to the dead letters first.
 func (j *Job) doubt(ctx context.Context, record *events.Record, code, message string) events.Next {
 	failure := events.Failure{Code: code, Message: message}

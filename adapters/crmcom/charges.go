@@ -11,9 +11,6 @@ import (
 	"subrelay/events"
 )
 
-// chargePending is the state that a charge begins with.
-const chargePending = "PENDING"
-
 // chargesByState is the release that came with accepting and declining, and so with charge_status (the latter inferred).
 var chargesByState = of(14, 1, 0)
 
@@ -100,11 +97,11 @@ type chargesRequest struct {
 
 // MarshalJSON writes the token first, as the vendor's examples do.
 func (r chargesRequest) MarshalJSON() ([]byte, error) {
-	token, err := marshal(r.token)
+	token, err := events.PlainJSON(r.token)
 	if err != nil {
 		return nil, err
 	}
-	items, err := marshal(r.items)
+	items, err := events.PlainJSON(r.items)
 	if err != nil {
 		return nil, err
 	}

@@ -199,12 +199,12 @@ func (n *NetflixSettings) check(callTimeout time.Duration) error {
 		if slices.Contains(list.states, "") {
 			p.refuse("netflix.%s holds an empty text, which is no state", list.name)
 		}
-		if slices.Contains(list.states, chargePending) {
-			p.refuse("netflix.%s must not hold %s, which every charge begins with", list.name, chargePending)
+		if slices.Contains(list.states, events.ChargePending) {
+			p.refuse("netflix.%s must not hold %s, which every charge begins with", list.name, events.ChargePending)
 		}
 	}
 	for _, state := range n.AcceptedStates {
-		if state != "" && state != chargePending && slices.Contains(n.DeclinedStates, state) {
+		if state != "" && state != events.ChargePending && slices.Contains(n.DeclinedStates, state) {
 			p.refuse("netflix.accepted_states and netflix.declined_states both hold %s", state)
 		}
 	}

@@ -53,7 +53,7 @@ func (w *wire) swapsAre() string {
 }
 
 // Authenticate gets a token, or proves that there is one: our credentials are good. It changes nothing. Its errors are of
-// kind Unavailable.
+// kind Unavailable, or Internal where ctx has ended before anything was sent.
 func (c *Client) Authenticate(ctx context.Context) error {
 	_, _, err := c.session.get(ctx, c.wire, "")
 	return err

@@ -39,7 +39,7 @@ func (l *list) answer(w http.ResponseWriter, _ *http.Request, args map[string]an
 	offset, _ := strconv.Atoi(args["offset"].(string))
 	var items []string
 	for _, c := range l.charges {
-		if part == "" || (part == "NOT_PROCESSED") == (c.ChargeStatus == chargePending) {
+		if part == "" || (part == "NOT_PROCESSED") == (c.ChargeStatus == events.ChargePending) {
 			items = append(items, fmt.Sprintf(`{"number":%q,"charge_status":%q}`, c.Number, c.ChargeStatus))
 		}
 	}

@@ -1,6 +1,7 @@
 package crmcom
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -100,7 +101,7 @@ type email events.NetflixEmail // without its methods, which would write its own
 // MarshalJSON writes the members that are not described behind the others.
 func (e wireEmail) MarshalJSON() ([]byte, error) {
 	type plain wireEmail // without this method
-	object, err := marshal(plain(e))
+	object, err := events.PlainJSON(plain(e))
 	if err != nil {
 		return nil, err
 	}
@@ -265,11 +266,8 @@ func (x *Netflix) netflixSubscription(raw json.RawMessage) (s events.NetflixSubs
 	}
 	s = events.NetflixSubscription{
 		SubscriptionNumber: x.known(members["subscription_number"]),
-		NetflixState:       state + other,
+		NetflixState:       cmp.Or(state, other),
 		LifeCycleState:     x.known(members["life_cycle_state"]),
-	}
-	if state == other {
-		s.NetflixState = state
 	}
 	if s.SubscriptionNumber == "" && s.NetflixState == "" && s.LifeCycleState == "" {
 		return s, errors.New("one names neither its number nor a state")

@@ -10,7 +10,7 @@ import (
 	"subrelay/events"
 )
 
-// aSubscription and aList name what is read, in errors.
+// aSubscription and theScheduled name what is read, in errors.
 const (
 	aSubscription = "the subscription"
 	theScheduled  = "the scheduled actions"

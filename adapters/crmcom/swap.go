@@ -3,7 +3,6 @@ package crmcom
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"net/http"
 
 	"subrelay/events"
@@ -109,24 +108,13 @@ type swapRequest struct {
 // MarshalJSON writes the set behind the other members, which are never none: there is always a token.
 func (r swapRequest) MarshalJSON() ([]byte, error) {
 	type plain swapRequest // without this method
-	head, err := marshal(plain(r))
+	head, err := events.PlainJSON(plain(r))
 	if err != nil {
 		return nil, err
 	}
-	swaps, err := marshal(map[string]any{r.set: r.swaps})
+	swaps, err := events.PlainJSON(map[string]any{r.set: r.swaps})
 	if err != nil {
 		return nil, err
 	}
 	return append(append(bytes.TrimSuffix(head, []byte("}")), ','), swaps[1:]...), nil
-}
-
-// marshal is the JSON of value, with "<", ">" and "&" as they are.
-func marshal(value any) ([]byte, error) {
-	var b bytes.Buffer
-	enc := json.NewEncoder(&b)
-	enc.SetEscapeHTML(false)
-	if err := enc.Encode(value); err != nil {
-		return nil, err
-	}
-	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
 }

@@ -97,7 +97,7 @@ func (w *wire) notSent(ctx context.Context) error {
 
 // post is a call with its parameters in the body.
 func (w *wire) post(path string, body any) (*http.Request, error) {
-	content, err := marshal(body)
+	content, err := events.PlainJSON(body)
 	if err != nil {
 		return nil, refused(events.CodeRequestNotPossible, "the command cannot be written as JSON")
 	}

@@ -1,6 +1,7 @@
 package sandbox
 
 import (
+	"cmp"
 	"strings"
 	"time"
 
@@ -163,22 +164,6 @@ func tellSwaps(list []swapping) string {
 	return b.String()
 }
 
-func productName(p events.ServiceIdentifier) string {
-	switch {
-	case p.Code != "":
-		return p.Code
-	case p.AlternativeCode != "":
-		return p.AlternativeCode
-	}
-	return p.ID
-}
+func productName(p events.ServiceIdentifier) string { return cmp.Or(p.Code, p.AlternativeCode, p.ID) }
 
-func itemName(i events.ItemIdentifier) string {
-	switch {
-	case i.SerialNumber != "":
-		return i.SerialNumber
-	case i.AlternativeCode != "":
-		return i.AlternativeCode
-	}
-	return i.ID
-}
+func itemName(i events.ItemIdentifier) string { return cmp.Or(i.SerialNumber, i.AlternativeCode, i.ID) }

@@ -74,7 +74,7 @@ func (g *Guard) Share(part float64) {
 	}
 }
 
-// Rate is how many permits are given per second at present, 0 for any number.
+// Rate is how many calls may be made per second at present, 0 for any number.
 func (g *Guard) Rate() float64 {
 	if g.pace == nil {
 		return 0

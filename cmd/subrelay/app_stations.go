@@ -166,18 +166,9 @@ func (p netflixPorts) families() []handlers.Family {
 		all = append(all, handlers.NetflixState{Kind: kind, Setter: p.setter, Reader: p.reader, SettleAfter: p.after, GiveUp: p.giveUp})
 	}
 	for _, kind := range []events.Kind{events.NetflixAcknowledge, events.NetflixAccept, events.NetflixDecline} {
-		charges := handlers.NetflixCharges{Kind: kind, Taker: p.taker, Reader: p.charges, SettleAfter: p.after, GiveUp: p.giveUp}
-		if p.states != nil {
-			charges.States = p.states(kind)
-		}
-		all = append(all, charges)
+		all = append(all, handlers.NetflixCharges{Kind: kind, Taker: p.taker, Reader: p.charges, States: p.states(kind), SettleAfter: p.after, GiveUp: p.giveUp})
 	}
 	return all
-}
-
-// families is the meaning of every kind, without its upstream: enough to check commands.
-func families() []handlers.Family {
-	return append([]handlers.Family{handlers.Renew{}, handlers.Amend{}, handlers.Swap{}}, netflixPorts{}.families()...)
 }
 
 // upstreams names those that this worker serves.

@@ -35,7 +35,7 @@ type checker struct {
 
 func newChecker() (*checker, error) {
 	set, err := compileSchemas()
-	return &checker{families: families(), schemas: set}, err
+	return &checker{families: handlers.Unconnected(), schemas: set}, err
 }
 
 func (c *checker) check(line int, e *event.Event, unread error) draft {

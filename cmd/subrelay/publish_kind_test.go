@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"subrelay/events"
+	"subrelay/handlers"
 )
 
 // dataOf is the key and the data that flags of a kind amount to.
@@ -190,7 +191,7 @@ func TestEveryKindCanBePublished(t *testing.T) {
 			t.Errorf("publish %s: %v", kind, err)
 		}
 	}
-	if got, want := len(families()), len(kindCommands())+1; got != want {
+	if got, want := len(handlers.Unconnected()), len(kindCommands())+1; got != want {
 		t.Errorf("%d families, %d subcommands", got, want)
 	}
 }

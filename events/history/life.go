@@ -133,14 +133,9 @@ func (c *checker) corrects(l *life, i int) bool {
 	return c.spec(l.Kind).Referenced && r.Attempt >= 1 && r.Attempt <= before.Attempt
 }
 
-// isSettled reports whether a record says that an unclear attempt was settled as not applied.
-func isSettled(r *events.Record) bool {
-	return r.Status == events.Deferred && r.Error != nil && r.Error.Code == events.CodeNotApplied
-}
-
 // unsure reports whether an attempt was settled as not applied before the i-th record: its effect may still come.
 func (l *life) unsure(i int) bool {
-	return slices.ContainsFunc(l.records[:i], func(r events.Record) bool { return isSettled(&r) })
+	return slices.ContainsFunc(l.records[:i], func(r events.Record) bool { return r.NotApplied() })
 }
 
 // checkDoubt checks that a doubt, the i-th record, is justified: a call may have gone out, it says why nothing could tell,
@@ -190,7 +185,7 @@ func (c *checker) checkEffects(l *life, status events.Status) {
 // corrected reports whether an attempt that was settled as not applied was looked at again, and the command came to agree
 // with an effect of it: a success, or a doubt.
 func (l *life) corrected(attempt int) bool {
-	i := slices.IndexFunc(l.records, func(r events.Record) bool { return isSettled(&r) && r.Attempt == attempt })
+	i := slices.IndexFunc(l.records, func(r events.Record) bool { return r.NotApplied() && r.Attempt == attempt })
 	return i >= 0 && slices.ContainsFunc(l.records[i:], func(r events.Record) bool {
 		return r.Status == events.Succeeded || r.Status == events.InDoubt
 	})
